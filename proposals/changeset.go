@@ -1,0 +1,38 @@
+package proposals
+
+import "github.com/countersign/countersign/connectors"
+
+// A ChangeSet is what a mutation operation would do: changes in order, each on
+// one source, and what they rest on. It is stored and never derived again from
+// GraphQL text.
+type ChangeSet struct {
+	Changes []connectors.Change `json:"changes"`
+	// Targets, one per source that a change is on.
+	Targets []Target `json:"targets"`
+}
+
+// A Target is the system that a change is meant for.
+type Target struct {
+	Source string `json:"source"`
+	// Identity names the system itself beyond its address (Schema.Identity): what
+	// was approved for one system cannot run on another.
+	Identity string `json:"identity"`
+	// SchemaHash is over the pinned schema of what the changes touch.
+	SchemaHash string `json:"schemaHash"`
+	// Sensitive are fields ("collection.field", "function.argument") whose
+	// values enter hashes as HMAC and are shown to nobody.
+	Sensitive []string `json:"sensitive,omitempty"`
+}
+
+// Sources lists the sources of the changes in order, each once.
+func (s *ChangeSet) Sources() []string {
+	var out []string
+	seen := make(map[string]bool)
+	for i := range s.Changes {
+		if name := s.Changes[i].Source; !seen[name] {
+			seen[name] = true
+			out = append(out, name)
+		}
+	}
+	return out
+}
