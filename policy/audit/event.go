@@ -1,36 +1,72 @@
-// Package audit keeps what was decided and done: events, written in the same
-// store transaction as what they tell of, and sealed into a chain of hashes
-// afterwards.
+// Package audit says what was decided and done: the Event, the chain that
+// sealed events form, the Sealer that extends it and Verify that proves it.
 //
-// It must not know proposals, GraphQL, connectors or how a store works.
+// An event is stored in the transaction of the change it tells of, without a
+// place in the chain: a chain inside the transaction would serialise every
+// write. A sealer gives events their sequence and hash afterwards, in commit
+// order and in batches, at most about a second behind.
+//
+// What the chain proves: no sealed event was changed, removed, moved or put in
+// afterwards, as long as the attacker did not compute the whole chain anew from
+// there on and also replaced every head kept elsewhere. It proves nothing of
+// events that are not sealed yet; Verify counts those.
+//
+// It must not know databases, proposals, GraphQL or HTTP.
 package audit
 
 import (
 	"encoding/json"
 	"time"
+
+	"github.com/countersign/countersign/policy"
 )
 
-// An Event is one thing that was decided or done. It is plain data and, once
-// written, never changed.
+// An Event is one thing that happened. Whoever appends it fills everything but
+// At, which is the store's clock.
 type Event struct {
+	// ID is unique over all tenants; the store makes one (UUIDv7) where it is
+	// empty.
+	ID     string `json:"id"`
 	Tenant string `json:"tenant"`
-	// At is the store's clock in the transaction that wrote it, UTC.
+	// At is the time of the transaction by the store's clock, in microseconds.
 	At time.Time `json:"at"`
-	// Actor is the chain of who did it, the acting principal first, then whom
-	// it acted for: principal ids. The system itself is "system", a rule
-	// "policy:NAME@VERSION".
-	Actor []string `json:"actor"`
-	// Action is a word of the acting package: "proposal.approve", "user.add".
-	Action string `json:"action"`
-	// Subject is what it was done to: "proposal:HANDLE", "agent:NAME".
+	// Kind is a dotted name: proposal.approved, identity.signedIn.
+	Kind string `json:"kind"`
+	// Subject is what it is about: a proposal's id, a principal's id.
 	Subject string `json:"subject"`
-	// From and To are the states before and after, where there are any.
+	// From and To are the states of the subject before and after; empty where
+	// there are none.
 	From string `json:"from,omitempty"`
 	To   string `json:"to,omitempty"`
-	// PolicyVersion is the policy that permitted it.
-	PolicyVersion string `json:"policyVersion,omitempty"`
-	TraceID       string `json:"traceId,omitempty"`
-	// Payload is one JSON object, without secrets. It is stored apart from the
-	// chain, so that erasing it breaks nothing.
+	// Actors is the chain of who did it, the acting one first. Empty: the
+	// system itself.
+	Actors        []Actor `json:"actors,omitempty"`
+	PolicyVersion string  `json:"policyVersion,omitempty"`
+	TraceID       string  `json:"traceId,omitempty"`
+	// Payload is a JSON object with what else there is to know; nil for
+	// nothing. It is chained by a salted digest only, so that it can be erased.
+	// Secrets never stand in it.
 	Payload json.RawMessage `json:"payload,omitempty"`
 }
+
+// An Actor is one of a chain of principals, without anything secret.
+type Actor struct {
+	ID   string `json:"id"`
+	Kind string `json:"kind"`
+	// Credential names the credential that was used; may be empty.
+	Credential string `json:"credential,omitempty"`
+}
+
+// ActorsOf is the chain of a principal as actors; nil for nil.
+func ActorsOf(p *policy.Principal) []Actor {
+	var out []Actor
+	for _, q := range p.Chain() {
+		out = append(out, Actor{ID: q.ID, Kind: string(q.Kind), Credential: q.CredentialID})
+	}
+	return out
+}
+
+// KindErased is the kind of the event that tells of the erasure of another
+// event's payload. Its Subject is the id of that event. A payload that is gone
+// without such an event is a wrong one.
+const KindErased = "audit.erased"

@@ -1,0 +1,75 @@
+package audit
+
+import (
+	"context"
+	"time"
+)
+
+// A Sealer extends the chains while it runs. Several may run over one store, in
+// one process or many: the store lets one of them extend a chain at a time.
+// The zero value but for Store is ready.
+type Sealer struct {
+	Store Store
+	// Every is how often it looks; 500ms by default. An event is sealed at most
+	// about that much after its commit.
+	Every time.Duration
+	// Batch is how many events are sealed in one transaction; 500 by default.
+	Batch int
+	// Failed is told of each round that failed; the next round tries again. It
+	// may be nil.
+	Failed func(error)
+	// Ticks replaces the clock, for tests: one round per value.
+	Ticks <-chan time.Time
+}
+
+// lastRound bounds the round that is made after the end was asked for.
+const lastRound = 5 * time.Second
+
+// Run seals until ctx ends, and then once more, so that an orderly end leaves
+// nothing unsealed. It returns when that is done; whoever starts it waits for
+// it before closing the store.
+func (s *Sealer) Run(ctx context.Context) {
+	ticks := s.Ticks
+	if ticks == nil {
+		every := s.Every
+		if every <= 0 {
+			every = 500 * time.Millisecond
+		}
+		ticker := time.NewTicker(every)
+		defer ticker.Stop()
+		ticks = ticker.C
+	}
+	for {
+		s.round(ctx)
+		select {
+		case <-ticks:
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastRound)
+			s.round(last)
+			cancel()
+			return
+		}
+	}
+}
+
+func (s *Sealer) round(ctx context.Context) {
+	if _, err := s.SealAll(ctx); err != nil && ctx.Err() == nil && s.Failed != nil {
+		s.Failed(err)
+	}
+}
+
+// SealAll seals what is committed now and returns how many events that were.
+func (s *Sealer) SealAll(ctx context.Context) (int, error) {
+	batch := s.Batch
+	if batch <= 0 {
+		batch = 500
+	}
+	total := 0
+	for {
+		n, err := s.Store.Seal(ctx, batch)
+		total += n
+		if err != nil || n == 0 {
+			return total, err
+		}
+	}
+}
