@@ -9,22 +9,36 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/countersign/countersign/examples/shop"
 )
 
-func generate(t *testing.T) string {
+// generate makes one shop for all tests that only read it: under the race
+// detector making one takes many seconds.
+func generate(t *testing.T, made func() (string, error)) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "shop.db")
-	if err := shop.Generate(context.Background(), path); err != nil {
+	path, err := made()
+	if err != nil {
 		t.Fatal(err)
 	}
 	return path
 }
 
-func TestGenerateFillsEveryTable(t *testing.T) {
-	db, err := sql.Open("sqlite", generate(t))
+func TestShop(t *testing.T) {
+	dir := t.TempDir()
+	made := sync.OnceValues(func() (string, error) {
+		path := filepath.Join(dir, "shop.db")
+		return path, shop.Generate(context.Background(), path)
+	})
+	t.Run("fills every table", func(t *testing.T) { fillsEveryTable(t, generate(t, made)) })
+	t.Run("addresses", func(t *testing.T) { addressesAreOfExampleDomains(t, generate(t, made)) })
+	t.Run("deterministic", func(t *testing.T) { isDeterministicAndReplaces(t, generate(t, made)) })
+}
+
+func fillsEveryTable(t *testing.T, path string) {
+	db, err := sql.Open("sqlite", path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,8 +76,7 @@ func TestGenerateFillsEveryTable(t *testing.T) {
 	}
 }
 
-func TestGenerateIsDeterministicAndReplaces(t *testing.T) {
-	path := generate(t)
+func isDeterministicAndReplaces(t *testing.T, path string) {
 	sum := func() [32]byte {
 		raw, err := os.ReadFile(path)
 		if err != nil {
@@ -101,8 +114,7 @@ func TestGenerateCancelledLeavesWhatWasThere(t *testing.T) {
 	}
 }
 
-func TestEmailsAreOfExampleDomains(t *testing.T) {
-	path := generate(t)
+func addressesAreOfExampleDomains(t *testing.T, path string) {
 	emails, err := shop.Emails(context.Background(), path, 200)
 	if err != nil || len(emails) != 200 {
 		t.Fatalf("%d addresses, %v", len(emails), err)
