@@ -1,0 +1,46 @@
+import { post } from "./graph.js";
+
+const problem = document.getElementById("problem");
+const target = () => {
+  const to = new URLSearchParams(location.search).get("to") || "/";
+  // Only a path of this server: never another origin.
+  return /^\/(?![/\\])/.test(to) ? to : "/";
+};
+
+function show(answer) {
+  problem.textContent = (answer.error && answer.error.message) || "That did not work.";
+  problem.hidden = false;
+}
+
+const form = document.getElementById("sign-in");
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  problem.hidden = true;
+  const { ok, answer } = await post("/auth/sign-in", { email: form.email.value, password: form.password.value });
+  if (ok) location.assign(target());
+  else show(answer);
+});
+
+// A link carries its token behind the #, which no server and no log sees, and
+// is used by a press of the button, never by opening it.
+const link = document.getElementById("link");
+const params = new URLSearchParams(location.hash.slice(1));
+const token = params.get("link");
+if (token) {
+  history.replaceState(null, "", location.pathname + location.search);
+  form.hidden = true;
+  link.hidden = false;
+  const first = params.get("first") === "1";
+  if (first) {
+    document.getElementById("link-text").textContent = "Welcome. This link makes you the owner of this gateway.";
+    document.getElementById("new-password").hidden = false;
+    link.password.required = true;
+  }
+  link.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    problem.hidden = true;
+    const { ok, answer } = await post("/auth/link", { token, password: first ? link.password.value : undefined });
+    if (ok) location.assign(target());
+    else show(answer);
+  });
+}
