@@ -1,6 +1,10 @@
 package proposals
 
-import "github.com/countersign/countersign/connectors"
+import (
+	"slices"
+
+	"github.com/countersign/countersign/connectors"
+)
 
 // A ChangeSet is what a mutation operation would do: changes in order, each on
 // one source, and what they rest on. It is stored and never derived again from
@@ -35,4 +39,23 @@ func (s *ChangeSet) Sources() []string {
 		}
 	}
 	return out
+}
+
+// ClassOf is what can be known about a change after a crash: the weakest class
+// of its steps, which share one transaction where it is transactional.
+func ClassOf(s *ChangeSet, change int) connectors.OutcomeClass {
+	if change < 0 || change >= len(s.Changes) {
+		return connectors.Unverifiable
+	}
+	order := []connectors.OutcomeClass{connectors.Transactional, connectors.Conditional, connectors.Idempotent,
+		connectors.Verifiable, connectors.Searchable, connectors.Unverifiable}
+	weakest := 0
+	for i := range s.Changes[change].Steps {
+		at := slices.Index(order, s.Changes[change].Steps[i].Class)
+		if at < 0 {
+			return connectors.Unverifiable
+		}
+		weakest = max(weakest, at)
+	}
+	return order[weakest]
 }

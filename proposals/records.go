@@ -188,6 +188,7 @@ const (
 	DecideReject         DecisionKind = "reject"
 	DecideRequestChanges DecisionKind = "requestChanges"
 	DecideRetract        DecisionKind = "retract"
+	DecideBreakGlass     DecisionKind = "breakGlass"
 )
 
 // A Decision of a person on a revision. A person's latest on a revision counts.
@@ -243,13 +244,16 @@ type Attempt struct {
 	Epoch    int64  `json:"epoch"`
 	// State is one of the few things that are updated; key: tenant, proposal,
 	// change, number.
-	State          AttemptState `json:"state"`
-	IdempotencyKey string       `json:"idempotencyKey,omitempty"`
-	RequestDigest  string       `json:"requestDigest"` // hex, of the change as sent
-	Executor       string       `json:"executor"`
-	LeaseUntil     time.Time    `json:"leaseUntil"`
-	PreparedAt     time.Time    `json:"preparedAt"`
-	DispatchedAt   time.Time    `json:"dispatchedAt,omitzero"`
+	State AttemptState `json:"state"`
+	// Void: the attempt only writes the marker that proves that the change did
+	// not and will not run (class transactional).
+	Void           bool      `json:"void,omitempty"`
+	IdempotencyKey string    `json:"idempotencyKey,omitempty"`
+	RequestDigest  string    `json:"requestDigest"` // hex, of the change as sent
+	Executor       string    `json:"executor"`
+	LeaseUntil     time.Time `json:"leaseUntil"`
+	PreparedAt     time.Time `json:"preparedAt"`
+	DispatchedAt   time.Time `json:"dispatchedAt,omitzero"`
 	// KeyUntil is when the system forgets the idempotency key; zero: never.
 	KeyUntil  time.Time  `json:"keyUntil,omitzero"`
 	SettledAt time.Time  `json:"settledAt,omitzero"`

@@ -59,7 +59,7 @@ func SampleDecision(p *proposals.Proposal, number int, person string) *proposals
 // SampleAttempt is an attempt of p with every column set.
 func SampleAttempt(p *proposals.Proposal, change, number int) *proposals.Attempt {
 	return &proposals.Attempt{
-		Tenant: p.Tenant, Proposal: p.ID, Change: change, Number: number, Epoch: 3, State: proposals.Dispatching,
+		Tenant: p.Tenant, Proposal: p.ID, Change: change, Number: number, Epoch: 3, State: proposals.Dispatching, Void: true,
 		IdempotencyKey: "key", RequestDigest: "ff", Executor: "node-1", LeaseUntil: p.CreatedAt.Add(10 * time.Second),
 		PreparedAt: p.CreatedAt, DispatchedAt: p.CreatedAt, KeyUntil: p.CreatedAt.Add(24 * time.Hour),
 		SettledAt: p.CreatedAt, SettledAs: proposals.Applied, Response: json.RawMessage(`{"steps":[]}`),
