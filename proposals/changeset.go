@@ -23,6 +23,8 @@ type Target struct {
 	Identity string `json:"identity"`
 	// SchemaHash is over the pinned schema of what the changes touch.
 	SchemaHash string `json:"schemaHash"`
+	// Atomic: several steps on it are all or none.
+	Atomic bool `json:"atomic,omitempty"`
 	// Sensitive are fields ("collection.field", "function.argument") whose
 	// values enter hashes as HMAC and are shown to nobody.
 	Sensitive []string `json:"sensitive,omitempty"`

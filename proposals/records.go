@@ -173,7 +173,9 @@ type Revision struct {
 	// Review is the frozen review document, JSON of a Review.
 	Review json.RawMessage `json:"review"`
 	// Encoding is the version of the canonical form.
-	Encoding    int      `json:"encoding"`
+	Encoding int `json:"encoding"`
+	// KeyID names the key that sensitive values entered the hash with.
+	KeyID       string   `json:"keyId,omitempty"`
 	ContentHash string   `json:"contentHash"` // hex
 	ReviewHash  string   `json:"reviewHash"`  // hex
 	Evidence    []string `json:"evidence,omitempty"`

@@ -41,9 +41,9 @@ func SampleRevision(p *proposals.Proposal, number int) *proposals.Revision {
 				Expect: []connectors.Expectation{{Key: []connectors.Assign{{Field: "id", Value: connectors.Int(1)}}}},
 				Class:  connectors.Transactional,
 			}}}},
-			Targets: []proposals.Target{{Source: "crm", Identity: "pg:1", SchemaHash: "ab", Sensitive: []string{"customers.iban"}}},
+			Targets: []proposals.Target{{Source: "crm", Identity: "pg:1", SchemaHash: "ab", Atomic: true, Sensitive: []string{"customers.iban"}}},
 		},
-		Review: json.RawMessage(`{"complete":true}`), Encoding: 1, ContentHash: "c0", ReviewHash: "d0", Evidence: []string{"e0"},
+		Review: json.RawMessage(`{"complete":true}`), Encoding: 1, KeyID: "k1", ContentHash: "c0", ReviewHash: "d0", Evidence: []string{"e0"},
 	}
 }
 
