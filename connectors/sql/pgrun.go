@@ -1,0 +1,304 @@
+package sql
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/countersign/countersign/connectors"
+)
+
+// pgBackend runs statements on a pool of PostgreSQL connections.
+type pgBackend struct {
+	pool       *pgxpool.Pool
+	args       pgArgsPool
+	unreadable *atomic.Uint64
+}
+
+// cancelGrace is how long a cancelled statement has to end by itself before its
+// connection is given up.
+const cancelGrace = time.Second
+
+// openPostgres prepares the pool. It does not dial.
+func openPostgres(cfg *Config, unreadable *atomic.Uint64) (*pgBackend, error) {
+	pc, err := pgxpool.ParseConfig(cfg.URL)
+	if err != nil {
+		// The library's error repeats the URL, which holds a password.
+		return nil, connectors.Errorf(connectors.CodeValidationFailed, "the url of the source is no PostgreSQL connection string")
+	}
+	pc.MaxConns = int32(cfg.PoolMax)
+	pc.MinConns, pc.MinIdleConns = 0, 0
+	run := pc.ConnConfig.RuntimeParams
+	if run["application_name"] == "" {
+		run["application_name"] = "countersign"
+	}
+	run["timezone"] = "UTC"
+	run["datestyle"] = "ISO, YMD"
+	run["intervalstyle"] = "iso_8601"
+	run["extra_float_digits"] = "1"
+	run["statement_timeout"] = strconv.FormatInt(cfg.StatementTimeout.Milliseconds(), 10)
+	run["lock_timeout"] = strconv.FormatInt(cfg.LockTimeout.Milliseconds(), 10)
+	run["idle_in_transaction_session_timeout"] = strconv.FormatInt(max(4*cfg.StatementTimeout, time.Minute).Milliseconds(), 10)
+	pc.ConnConfig.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: cancelGrace}
+	}
+	pool, err := pgxpool.NewWithConfig(context.Background(), pc)
+	if err != nil {
+		return nil, connectors.Errorf(connectors.CodeValidationFailed, "the source's pool cannot be made").WithCause(err)
+	}
+	return &pgBackend{pool: pool, unreadable: unreadable}, nil
+}
+
+func (p *pgBackend) close() error {
+	p.pool.Close()
+	return nil
+}
+
+// preparedMax bounds the prepared statements of one connection.
+const preparedMax = 256
+
+// A pgPrepared is a statement prepared on one connection. Its encoders may keep
+// state: a connection is used by one goroutine at a time.
+type pgPrepared struct {
+	sql    string
+	sd     *pgconn.StatementDescription
+	encode []cellEncoder
+}
+
+// pgStatements are the prepared statements of one connection, the least
+// recently used at the back.
+type pgStatements struct {
+	bySQL map[string]*list.Element
+	order list.List
+	count int
+}
+
+const customStatements = "countersign.statements"
+
+// prepared finds or prepares a statement on a connection.
+func (p *pgBackend) prepared(ctx context.Context, c *pgconn.PgConn, st *statement) (*pgPrepared, error) {
+	ss, _ := c.CustomData()[customStatements].(*pgStatements)
+	if ss == nil {
+		ss = &pgStatements{bySQL: make(map[string]*list.Element)}
+		c.CustomData()[customStatements] = ss
+	}
+	if el := ss.bySQL[st.sql]; el != nil {
+		ss.order.MoveToFront(el)
+		return el.Value.(*pgPrepared), nil
+	}
+	for ss.order.Len() >= preparedMax {
+		last := ss.order.Back()
+		old := last.Value.(*pgPrepared)
+		if err := c.Deallocate(ctx, old.sd.Name); err != nil {
+			return nil, err
+		}
+		ss.drop(last)
+	}
+	ss.count++
+	sd, err := c.Prepare(ctx, "countersign_"+strconv.Itoa(ss.count), st.sql, nil)
+	if err != nil {
+		return nil, err
+	}
+	pr := &pgPrepared{sql: st.sql, sd: sd, encode: make([]cellEncoder, len(st.cells))}
+	first := 0
+	if st.bind {
+		first = 1
+	}
+	for i := range st.cells {
+		if pr.encode[i] = encoderFor(sd.Fields[first+i].DataTypeOID, st.cells[i]); pr.encode[i] == nil {
+			return nil, connectors.Errorf(connectors.CodeUpstreamError, "a column is of another type than it was pinned with; run refresh")
+		}
+	}
+	ss.bySQL[st.sql] = ss.order.PushFront(pr)
+	return pr, nil
+}
+
+func (ss *pgStatements) drop(el *list.Element) {
+	delete(ss.bySQL, el.Value.(*pgPrepared).sql)
+	ss.order.Remove(el)
+}
+
+// forget drops a statement whose plan the server does not know or will not use
+// any more, because the tables changed. It tells whether err said so.
+func forget(c *pgconn.PgConn, st *statement, err error) bool {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) || (pg.Code != "0A000" && pg.Code != "26000") {
+		return false
+	}
+	ss, _ := c.CustomData()[customStatements].(*pgStatements)
+	if ss == nil {
+		return false
+	}
+	el := ss.bySQL[st.sql]
+	if el == nil {
+		return false
+	}
+	ss.drop(el)
+	return true
+}
+
+// binary asks for all result columns in binary format.
+func binaryFormat() []int16 { return binaryFormats[:] }
+
+var binaryFormats = [1]int16{1} // never written to
+
+// query runs a statement, in the snapshot where there is one.
+func (p *pgBackend) query(ctx context.Context, st *statement, q *connectors.Query) (connectors.Rows, error) {
+	args := p.args.get()
+	defer p.args.put(args)
+	if err := args.encode(st.params, q); err != nil {
+		return nil, err
+	}
+	cancel := context.CancelFunc(nil)
+	if q.Select.Timeout > 0 {
+		ctx, cancel = context.WithTimeout(ctx, q.Select.Timeout)
+	}
+	var rows *pgRows
+	var err error
+	if q.Snapshot != nil {
+		rows, err = p.inSnapshot(ctx, st, q.Snapshot, args)
+	} else {
+		rows, err = p.alone(ctx, st, args)
+	}
+	if err != nil {
+		if cancel != nil {
+			cancel()
+		}
+		return nil, err
+	}
+	rows.cancel = cancel
+	if rows.rr == nil {
+		rows.done()
+	}
+	return rows, nil
+}
+
+// alone runs a statement without a transaction.
+func (p *pgBackend) alone(ctx context.Context, st *statement, args *pgArgs) (*pgRows, error) {
+	conn, err := p.pool.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := conn.Conn().PgConn()
+	for attempt := 0; ; attempt++ {
+		pr, err := p.prepared(ctx, c, st)
+		if err != nil {
+			conn.Release()
+			return nil, err
+		}
+		rr := c.ExecStatement(ctx, pr.sd, args.values, nil, binaryFormat())
+		rows := &pgRows{p: p, conn: conn, rr: rr, pr: pr, st: st}
+		rows.first, rows.err = rows.fill()
+		if rows.err != nil && rows.count == 0 {
+			err := rows.err
+			if attempt == 0 && forget(c, st, err) && !c.IsClosed() {
+				continue
+			}
+			rows.done()
+			return nil, err
+		}
+		return rows, nil
+	}
+}
+
+// A pgSnapshot is the connection of a snapshot, in a transaction.
+type pgSnapshot struct{ conn *pgxpool.Conn }
+
+const beginSnapshot = "begin isolation level repeatable read read only"
+
+// inSnapshot runs a statement on the connection of the snapshot. The whole
+// answer is read at once: the next query of the snapshot needs the connection,
+// and may come before these rows are looked at.
+func (p *pgBackend) inSnapshot(ctx context.Context, st *statement, s *connectors.Snapshot, args *pgArgs) (*pgRows, error) {
+	held, ok := s.Lock()
+	if !ok {
+		return nil, connectors.Errorf(connectors.CodeBadInput, "the snapshot has ended")
+	}
+	defer s.Unlock()
+	snap, _ := held.(*pgSnapshot)
+	rows := &pgRows{p: p, st: st}
+	if snap != nil {
+		c := snap.conn.Conn().PgConn()
+		pr, err := p.prepared(ctx, c, st)
+		if err != nil {
+			return nil, err
+		}
+		rows.pr, rows.rr = pr, c.ExecStatement(ctx, pr.sd, args.values, nil, binaryFormat())
+		if err := rows.readAll(); err != nil {
+			forget(c, st, err)
+			return nil, err
+		}
+		return rows, nil
+	}
+	conn, err := p.pool.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.begin(ctx, conn.Conn().PgConn(), rows, args); err != nil {
+		forget(conn.Conn().PgConn(), st, err)
+		endSnapshot(ctx, conn)
+		return nil, err
+	}
+	s.Hold(&pgSnapshot{conn}, func() { endSnapshot(ctx, conn) })
+	return rows, nil
+}
+
+// begin sends BEGIN and the first statement together: one round trip.
+func (p *pgBackend) begin(ctx context.Context, c *pgconn.PgConn, rows *pgRows, args *pgArgs) error {
+	pr, err := p.prepared(ctx, c, rows.st)
+	if err != nil {
+		return err
+	}
+	rows.pr = pr
+	pipe := c.StartPipeline(ctx)
+	pipe.SendQueryParams(beginSnapshot, nil, nil, nil, nil)
+	pipe.SendQueryStatement(pr.sd, args.values, nil, binaryFormat())
+	if err := pipe.Sync(); err != nil {
+		return err
+	}
+	read := func() error {
+		result, err := pipe.GetResults()
+		if err != nil {
+			return err
+		}
+		if rr, ok := result.(*pgconn.ResultReader); ok {
+			if _, err := rr.Close(); err != nil {
+				return err
+			}
+		}
+		if result, err = pipe.GetResults(); err != nil {
+			return err
+		}
+		rr, ok := result.(*pgconn.ResultReader)
+		if !ok {
+			return errors.New("the database answered out of turn")
+		}
+		rows.rr = rr
+		return rows.readAll()
+	}
+	err = read()
+	if closing := pipe.Close(); err == nil {
+		err = closing
+	}
+	return err
+}
+
+// endSnapshot gives the connection back. A request that was cancelled still
+// ends its transaction.
+func endSnapshot(ctx context.Context, conn *pgxpool.Conn) {
+	c := conn.Conn().PgConn()
+	if !c.IsClosed() && c.TxStatus() != 'I' {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelGrace)
+		defer cancel()
+		// Where it fails, Release destroys the connection.
+		_, _ = c.Exec(ctx, "rollback").ReadAll()
+	}
+	conn.Release()
+}
