@@ -203,7 +203,7 @@ func fullField(f *connectors.Field) {
 	f.Filter = opsOf(f.Type)
 	f.Order = orderable(f.Type)
 	f.Group = f.Order || (!f.Type.List && (leaf == connectors.ScalarBoolean || leaf == connectors.ScalarUUID))
-	f.Aggregates = []connectors.AggregateFunc{connectors.AggCount}
+	f.Aggregates = nil
 	for _, a := range []connectors.AggregateFunc{connectors.AggSum, connectors.AggAvg, connectors.AggMin, connectors.AggMax} {
 		if _, ok := a.ScalarOf(leaf); ok && !f.Type.List {
 			f.Aggregates = append(f.Aggregates, a)

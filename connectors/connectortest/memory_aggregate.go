@@ -41,12 +41,14 @@ func (k *compiler) aggregates(t *table, q *connectors.Query, entries [][]*row, o
 	if err != nil {
 		return err
 	}
+	arrange, err := k.arrangeGroups(t, q.Select)
+	if err != nil {
+		return err
+	}
 	out.columns = len(a.GroupBy) + len(values)
 	for n, rows := range entries {
-		for _, group := range groupsOf(t, a.GroupBy, rows, len(q.Select.Bind) > 0) {
-			if !having(group) {
-				continue
-			}
+		groups := slices.DeleteFunc(groupsOf(t, a.GroupBy, rows, len(q.Select.Bind) > 0), func(g []*row) bool { return !having(g) })
+		for _, group := range arrange(groups) {
 			if err := out.begin(n); err != nil {
 				return err
 			}
@@ -61,16 +63,61 @@ func (k *compiler) aggregates(t *table, q *connectors.Query, entries [][]*row, o
 	return nil
 }
 
+// arrangeGroups compiles order and page of groups: by what they are grouped by,
+// so that one state gives one answer, and by limit and offset only.
+func (k *compiler) arrangeGroups(t *table, s *connectors.Select) (func([][]*row) [][]*row, error) {
+	terms := slices.Clone(s.Order)
+	for _, o := range terms {
+		if len(o.Via) > 0 || !slices.Contains(s.Aggregate.GroupBy, o.Field) {
+			return nil, unsupported("groups can be ordered by what they are grouped by only")
+		}
+	}
+	for _, name := range s.Aggregate.GroupBy {
+		if t.field(name).Order {
+			terms = append(terms, connectors.OrderTerm{Field: name})
+		}
+	}
+	order, err := k.order(t, terms)
+	if err != nil {
+		return nil, err
+	}
+	var limit, offset int
+	limited := false
+	if p := s.Page; p != nil {
+		if p.Reverse || len(p.After)+len(p.Before)+len(s.Bind) > 0 {
+			return nil, unsupported("groups can be paged by limit and offset only, and not per entry")
+		}
+		if limit, limited, err = k.natural(p.Limit, "limit"); err != nil {
+			return nil, err
+		}
+		if offset, _, err = k.natural(p.Offset, "offset"); err != nil {
+			return nil, err
+		}
+	}
+	return func(groups [][]*row) [][]*row {
+		if len(terms) > 0 {
+			slices.SortStableFunc(groups, func(a, b []*row) int {
+				return order.compare(order.values(k.st, a[0]), order.values(k.st, b[0]))
+			})
+		}
+		groups = groups[min(offset, len(groups)):]
+		if limited {
+			groups = groups[:min(limit, len(groups))]
+		}
+		return groups
+	}, nil
+}
+
 func (k *compiler) declaredAggregate(t *table, a *connectors.Aggregate) error {
 	counted := len(a.GroupBy) == 0 && len(a.Having) == 0 &&
-		!slices.ContainsFunc(a.Values, func(v connectors.AggregateValue) bool { return v.Func != connectors.AggCount || v.Field != "" })
+		!slices.ContainsFunc(a.Values, func(v connectors.AggregateValue) bool { return v.Func != connectors.AggCount })
 	if !t.meta.Aggregate && !(counted && t.meta.Count) {
 		return unsupported("%s has no aggregates", t.meta.Name)
 	}
 	for _, name := range a.GroupBy {
 		f := t.field(name)
 		if f == nil {
-			return badInput("there is no field %q", name)
+			return unsupported("there is no field %q", name)
 		}
 		if !f.Group {
 			return unsupported("nothing can be grouped by %s", name)
@@ -108,12 +155,12 @@ func groupsOf(t *table, fields []string, rows []*row, bound bool) [][]*row {
 }
 
 func aggregateOf(t *table, v connectors.AggregateValue) (aggregated, error) {
-	if v.Func == connectors.AggCount && v.Field == "" {
+	if v.Func == connectors.AggCount {
 		return aggregated{connectors.ScalarSafeInt, func(rows []*row) connectors.Value { return connectors.Int(int64(len(rows))) }}, nil
 	}
 	f := t.field(v.Field)
 	if f == nil {
-		return aggregated{}, badInput("there is no field %q", v.Field)
+		return aggregated{}, unsupported("there is no field %q", v.Field)
 	}
 	leaf, ok := v.Func.ScalarOf(f.Type.Leaf())
 	if !ok || !slices.Contains(f.Aggregates, v.Func) {
@@ -125,9 +172,6 @@ func aggregateOf(t *table, v connectors.AggregateValue) (aggregated, error) {
 			if x := t.value(r, v.Field); !x.IsNull() {
 				values = append(values, x)
 			}
-		}
-		if v.Func == connectors.AggCount {
-			return connectors.Int(int64(len(values)))
 		}
 		if len(values) == 0 {
 			return connectors.Null

@@ -156,14 +156,14 @@ func (k *compiler) join(t *table, rel *connectors.Relation) (match func(st *stat
 }
 
 func (k *compiler) comparison(t *table, c *connectors.Condition) (predicate, error) {
+	if !knownOp(c.Op) {
+		return nil, badInput("there is no comparison %q", c.Op)
+	}
 	f := t.field(c.Field)
 	if f == nil || f.WriteOnly {
-		return nil, badInput("there is no field %q", c.Field)
+		return nil, unsupported("there is no field %q", c.Field)
 	}
 	if !slices.Contains(f.Filter, c.Op) {
-		if !knownOp(c.Op) {
-			return nil, badInput("there is no comparison %q", c.Op)
-		}
 		return nil, unsupported("%s cannot be compared by %s", c.Field, c.Op)
 	}
 	test, err := k.test(f, c.Op, c.Operand.Value(k.args))

@@ -205,7 +205,7 @@ func (m *Memory) Watch(ctx context.Context, q *connectors.Query) iter.Seq2[*conn
 	}
 	st := m.state.Load()
 	if q == nil || q.Select == nil || st.tables[q.Select.Collection] == nil {
-		return fail(badInput("there is no such collection"))
+		return fail(unsupported("there is no such collection"))
 	}
 	k := &compiler{schema: m.schema, st: st, args: q.Args}
 	where, err := k.condition(st.tables[q.Select.Collection], q.Select.Where)

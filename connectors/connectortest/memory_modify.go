@@ -164,7 +164,7 @@ func (w *writer) expected(t *table, s *connectors.Step, where predicate) ([]*row
 		for _, a := range e.Fields {
 			f := t.field(a.Field)
 			if f == nil {
-				return nil, badInput("there is no field %q", a.Field)
+				return nil, unsupported("there is no field %q", a.Field)
 			}
 			want, err := canon(f.Type, a.Value)
 			if err != nil {

@@ -68,7 +68,7 @@ func (k *compiler) orderValue(t *table, term connectors.OrderTerm) (func(*state,
 	}
 	f := t.field(term.Field)
 	if f == nil || f.WriteOnly {
-		return nil, nil, badInput("there is no field %q", term.Field)
+		return nil, nil, unsupported("there is no field %q", term.Field)
 	}
 	return func(st *state, r *row) connectors.Value {
 		if r = follow(st, r); r == nil {

@@ -20,7 +20,7 @@ func (m *Memory) query(ctx context.Context, q *connectors.Query) (connectors.Row
 	}
 	t := st.tables[q.Select.Collection]
 	if t == nil {
-		return nil, badInput("there is no collection %q", q.Select.Collection)
+		return nil, unsupported("there is no collection %q", q.Select.Collection)
 	}
 	k := &compiler{schema: m.schema, st: st, args: q.Args, nullsLow: m.NullsLow}
 	if err := k.declared(t, q); err != nil {
@@ -81,8 +81,8 @@ func (k *compiler) declared(t *table, q *connectors.Query) error {
 		return unsupported("too many values to join at once")
 	case !c.List && len(s.Bind) == 0 && !(c.Get && keyed(s.Where, c.Key)):
 		return unsupported("%s cannot be listed", c.Name)
-	case s.Aggregate != nil && (s.Page != nil || len(s.Order) > 0 || len(s.Columns) > 0):
-		return badInput("an aggregate takes no columns, order or page")
+	case s.Aggregate != nil && len(s.Columns) > 0:
+		return badInput("an aggregate takes no columns")
 	case s.Aggregate == nil && len(s.Columns) == 0:
 		return badInput("a query of no columns")
 	}
@@ -150,7 +150,7 @@ func (k *compiler) bind(t *table, q *connectors.Query) ([][]*row, error) {
 		for i, name := range fields {
 			f := t.field(name)
 			if f == nil {
-				return nil, badInput("there is no field %q", name)
+				return nil, unsupported("there is no field %q", name)
 			}
 			var err error
 			if want[i], err = canon(f.Type, entry[i]); err != nil {
@@ -218,7 +218,7 @@ func (k *compiler) columns(t *table, columns []connectors.Column) ([]func(*state
 		}
 		f := t.field(c.Field)
 		if f == nil || f.WriteOnly {
-			return nil, badInput("there is no field %q", c.Field)
+			return nil, unsupported("there is no field %q", c.Field)
 		}
 		visible, err := k.condition(t, c.If)
 		if err != nil {
@@ -243,7 +243,7 @@ func (m *Memory) queryFunction(ctx context.Context, q *connectors.Query) (connec
 	s := q.Select
 	f := m.schema.Function(s.Function)
 	if f == nil {
-		return nil, badInput("there is no function %q", s.Function)
+		return nil, unsupported("there is no function %q", s.Function)
 	}
 	if !f.Reads {
 		return nil, unsupported("%s writes: it is not called by a query", s.Function)

@@ -120,7 +120,7 @@ func (w *writer) act(i int) (*connectors.Act, error) {
 	if s.Kind == connectors.Call {
 		f := w.m.schema.Function(s.Function)
 		if f == nil {
-			return nil, badInput("there is no function %q", s.Function)
+			return nil, unsupported("there is no function %q", s.Function)
 		}
 		if f.Act == nil {
 			return nil, unsupported("%s is not called as a write", s.Function)
@@ -129,7 +129,7 @@ func (w *writer) act(i int) (*connectors.Act, error) {
 	}
 	t := w.draft.tables[s.Collection]
 	if t == nil {
-		return nil, badInput("there is no collection %q", s.Collection)
+		return nil, unsupported("there is no collection %q", s.Collection)
 	}
 	act := t.meta.Acts[s.Kind]
 	if act == nil {
@@ -296,7 +296,7 @@ func (w *writer) assigns(t *table, set []connectors.Assign, kind connectors.Step
 	for _, a := range set {
 		i, ok := t.index[a.Field]
 		if !ok {
-			return nil, badInput("there is no field %q", a.Field).(*connectors.Error).At(a.Field)
+			return nil, unsupported("there is no field %q", a.Field).(*connectors.Error).At(a.Field)
 		}
 		f := t.meta.Fields[i]
 		_, twice := out[a.Field]

@@ -1,0 +1,214 @@
+package connectortest
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/countersign/countersign/connectors"
+)
+
+// watch: changes are told, or watching is refused.
+func (h Harness) watch(t *testing.T) {
+	s := h.open(t)
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	q := &connectors.Query{Select: (&connectors.Select{Collection: Customers, Where: connectors.Compare("id", connectors.OpGt, connectors.Const(num(500)))}).Seal()}
+	events := s.c.Watch(ctx, q)
+	if !s.schema.Capabilities.Watch {
+		for _, err := range events {
+			if connectors.CodeOf(err) != connectors.CodeUnsupported {
+				t.Errorf("watching what cannot be watched: %v", describeError(err))
+			}
+		}
+		return
+	}
+	if !s.writable() {
+		return
+	}
+	s.apply(t, updateOf(Customers, 8, assigns("note", text("not watched")))[0])
+	s.apply(t, creation(Customers, customer(501).Fields)[0])
+	s.apply(t, updateOf(Customers, 501, assigns("note", text("x")))[0])
+	s.apply(t, deletion(Customers, 501)[0])
+	want := []connectors.StepKind{connectors.Create, connectors.Update, connectors.Delete}
+	n := 0
+	for e, err := range events {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Kind != want[n] || e.Collection != Customers || len(e.Key) != 1 || e.Key[0].Value.Text != "501" || e.Cursor == "" {
+			t.Errorf("event %d is %+v", n, e)
+		}
+		if n++; n == len(want) {
+			break
+		}
+	}
+}
+
+// previews: a preview of writes holds before and after, and does nothing, also
+// under each strategy that a step can ask for.
+func (h Harness) previews(t *testing.T) {
+	s := h.open(t)
+	if !s.writable() {
+		return
+	}
+	for _, strategy := range []connectors.PreviewStrategy{connectors.PreviewRead, connectors.PreviewRollback} {
+		if act := s.oracle.schema.Collection(Customers).Acts[connectors.Update]; act.Preview != strategy && act.Preview != connectors.PreviewRollback {
+			continue // it can do more than the schema says only where rollback is configured
+		}
+		asking := func(st *connectors.Step) { st.Preview = strategy }
+		c := changeOf(updateOf(Customers, 8, assigns("note", text("after")), returning("email"), asking)[0],
+			creation(Albums, assigns("artist_id", num(1), "title", text("made")), returning("id", "plays"), asking)[0],
+			deletion(Artists, 14, returning("name"), asking)[0])
+		s.previewed(t, c, "")
+		effect, err := s.c.Preview(context.Background(), nil, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		update, create, del := effect.Steps[0], effect.Steps[1], effect.Steps[2]
+		if len(update.Before) != 1 || update.Before[0].Get("note").Text == "after" || len(update.After) != 1 || update.After[0].Get("note").Text != "after" {
+			t.Errorf("%s: the preview of an update is %+v", strategy, update)
+		}
+		if len(create.After) != 1 || create.After[0].Get("plays").Text != "0" || len(create.Unpredictable) != 1 || create.Unpredictable[0] != "id" {
+			t.Errorf("%s: the preview of a create is %+v", strategy, create)
+		}
+		if len(del.Before) != 1 || len(del.After) != 0 || del.Before[0].Get("name").IsNull() {
+			t.Errorf("%s: the preview of a delete is %+v", strategy, del)
+		}
+	}
+}
+
+// writers: of writers at once none is lost, and of those that name one version
+// one wins.
+func (h Harness) writers(t *testing.T) {
+	s := h.open(t)
+	if !s.writable() {
+		return
+	}
+	const writers, each = 4, 5
+	step := updateOf(Albums, 1, []connectors.Assign{increment("plays", num(1))})[0]
+	s.together(t, writers, func(int) error {
+		for range each {
+			if _, err := s.applyPatiently(changeOf(step)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for range writers * each {
+		if _, err := s.oracle.Apply(context.Background(), nil, changeOf(step)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.compare(t, &connectors.Query{Select: all(s.oracle.schema.Collection(Albums))})
+
+	moved := map[connectors.Code]int{}
+	var mu sync.Mutex
+	s.together(t, writers, func(n int) error {
+		note := updateOf(Customers, 9, assigns("note", text(fmt.Sprint("writer ", n))), expecting(expectation(9, "note", s.note(9))))
+		_, err := s.applyPatiently(changeOf(note...))
+		mu.Lock()
+		defer mu.Unlock()
+		moved[connectors.CodeOf(err)]++
+		return nil
+	})
+	if moved[""] != 1 || moved[connectors.CodeProposalStale] != writers-1 {
+		t.Errorf("of %d writers that expect one state, the outcomes are %v", writers, moved)
+	}
+}
+
+// note is what the suite's data says.
+func (s *session) note(id int64) connectors.Value {
+	rec := SuiteData()[Customers][id-1]
+	return rec.Get("note")
+}
+
+func (s *session) together(t *testing.T, n int, f func(int) error) {
+	t.Helper()
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() { errs[i] = f(i) })
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			t.Errorf("a writer fails: %v", describeError(err))
+		}
+	}
+}
+
+// applyPatiently repeats a change that was provably not done because of a lock.
+func (s *session) applyPatiently(c *connectors.Change) (*connectors.Effect, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	for {
+		effect, err := s.c.Apply(ctx, nil, c)
+		if connectors.CodeOf(err) != connectors.CodeLockTimeout || ctx.Err() != nil {
+			return effect, err
+		}
+	}
+}
+
+// marker: a change under a marker takes effect once, whoever runs it how often;
+// a void marker keeps it from running at all.
+func (h Harness) marker(t *testing.T) {
+	s := h.open(t)
+	if !s.writable() || s.oracle.schema.Collection(Albums).Acts[connectors.Update].Class != connectors.Transactional {
+		return
+	}
+	marked := func(proposal, hash string, void bool) *connectors.Change {
+		c := changeOf(updateOf(Albums, 2, []connectors.Assign{increment("plays", num(1))}, returning("plays"))...)
+		c.Marker = &connectors.Marker{Proposal: proposal, Change: 3, ContentHash: hash, Void: void}
+		return c
+	}
+	first, err := s.applyChange(t, marked("p1", "h1", false))
+	if err != nil {
+		t.Fatal(describeError(err))
+	}
+	for _, void := range []bool{false, true} {
+		again, err := s.applyChange(t, marked("p1", "h1", void))
+		if err != nil || !again.Repeated || !sameAssigns(s.oracle.schema.Collection(Albums), again.Steps[0].After[0].Fields, first.Steps[0].After[0].Fields) {
+			t.Errorf("the same again (void %t): %+v, %v", void, again, describeError(err))
+		}
+	}
+	expect := func(what string, c *connectors.Change, code connectors.Code) {
+		t.Helper()
+		if _, err := s.applyChange(t, c); connectors.CodeOf(err) != code {
+			t.Errorf("%s: %v", what, describeError(err))
+		}
+	}
+	expect("other content under the marker", marked("p1", "h2", false), connectors.CodeContentChanged)
+	expect("a void one of other content", marked("p1", "h2", true), connectors.CodeContentChanged)
+	expect("void", marked("p2", "h1", true), "")
+	expect("void again", marked("p2", "h1", true), "")
+	expect("a change made void", marked("p2", "h1", false), connectors.CodeWrongState)
+
+	failing := marked("p3", "h1", false)
+	failing.Steps[0].Key = assigns("id", num(9999))
+	expect("a change that fails", failing, connectors.CodeNotFound)
+	expect("the same number after a failure", marked("p3", "h1", false), "")
+
+	// Many at once: one effect, and all answer as if they had done it.
+	const runners = 6
+	repeated := make([]bool, runners)
+	s.together(t, runners, func(i int) error {
+		effect, err := s.applyPatiently(marked("p4", "h1", false))
+		if err == nil {
+			repeated[i] = effect.Repeated
+		}
+		return err
+	})
+	s.oracle.Apply(context.Background(), nil, marked("p4", "h1", false))
+	s.compare(t, &connectors.Query{Select: all(s.oracle.schema.Collection(Albums))})
+	firsts := 0
+	for _, r := range repeated {
+		if !r {
+			firsts++
+		}
+	}
+	if firsts != 1 {
+		t.Errorf("%d of %d runners say that they were the first", firsts, runners)
+	}
+}

@@ -1,0 +1,387 @@
+package connectortest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/countersign/countersign/connectors"
+)
+
+func changeOf(steps ...connectors.Step) *connectors.Change {
+	return &connectors.Change{Version: connectors.ChangeVersion, Source: "suite", Tenant: "default", Steps: steps}
+}
+
+// apply performs steps on both systems, which must agree.
+func (s *session) apply(t reporter, steps ...connectors.Step) *connectors.Effect {
+	t.Helper()
+	effect, err := s.applyChange(t, changeOf(steps...))
+	if err != nil {
+		t.Fatalf("%v to\n%s", describeError(err), showSteps(steps))
+	}
+	return effect
+}
+
+// applyChange applies a change to both, and compares codes, effects and the
+// records afterwards.
+func (s *session) applyChange(t reporter, c *connectors.Change) (*connectors.Effect, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	got, gotErr := s.c.Apply(ctx, nil, c)
+	want, wantErr := s.oracle.Apply(ctx, nil, c)
+	if connectors.CodeOf(gotErr) != connectors.CodeOf(wantErr) {
+		t.Fatalf("the connector says %v, the oracle %v, to\n%s", describeError(gotErr), describeError(wantErr), showSteps(c.Steps))
+	}
+	if gotErr == nil {
+		s.sameEffect(t, c, got, want)
+	} else if a, b := connectors.AsError(gotErr), connectors.AsError(wantErr); a.Step != b.Step {
+		t.Fatalf("the step at fault is %d, not %d", a.Step, b.Step)
+	}
+	s.sameRecords(t, c)
+	return got, gotErr
+}
+
+// sameRecords compares the collections that a change names.
+func (s *session) sameRecords(t reporter, c *connectors.Change) {
+	t.Helper()
+	seen := map[string]bool{}
+	for _, step := range c.Steps {
+		if coll := s.oracle.schema.Collection(step.Collection); coll != nil && !seen[coll.Name] {
+			seen[coll.Name] = true
+			s.compare(t, &connectors.Query{Select: all(coll)})
+		}
+	}
+}
+
+func (s *session) sameEffect(t reporter, c *connectors.Change, got, want *connectors.Effect) {
+	t.Helper()
+	if got == nil || len(got.Steps) != len(want.Steps) || got.Repeated != want.Repeated {
+		t.Fatalf("the effect is %+v, not %+v", got, want)
+	}
+	for i := range got.Steps {
+		g, w := got.Steps[i], want.Steps[i]
+		coll := s.oracle.schema.Collection(c.Steps[i].Collection)
+		if g.Affected != w.Affected {
+			t.Fatalf("step %d affects %d records, not %d, of\n%s", i, g.Affected, w.Affected, showSteps(c.Steps))
+		}
+		s.sameRecordList(t, coll, "before", g.Before, w.Before)
+		s.sameRecordList(t, coll, "after", g.After, w.After)
+		if !slices.Equal(g.Unpredictable, w.Unpredictable) {
+			t.Fatalf("not predictable are %v, not %v, of\n%s", g.Unpredictable, w.Unpredictable, showSteps(c.Steps))
+		}
+	}
+}
+
+func (s *session) sameRecordList(t reporter, c *connectors.Collection, when string, got, want []connectors.Record) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%d records %s, not %d:\n%+v\n%+v", len(got), when, len(want), got, want)
+	}
+	for i := range got {
+		if !sameAssigns(c, got[i].Key, want[i].Key) || !sameAssigns(c, got[i].Fields, want[i].Fields) {
+			t.Fatalf("record %d %s is\n%+v\nnot\n%+v", i, when, got[i], want[i])
+		}
+		if (got[i].Version == "") != (want[i].Version == "") {
+			t.Fatalf("record %d %s has the version %q, the oracle's %q", i, when, got[i].Version, want[i].Version)
+		}
+	}
+}
+
+func sameAssigns(c *connectors.Collection, a, b []connectors.Assign) bool {
+	return slices.EqualFunc(a, b, func(x, y connectors.Assign) bool {
+		leaf := c.Field(x.Field).Type.Leaf()
+		return x.Field == y.Field && sameCell(leaf, string(x.Value.AppendJSON(nil, leaf)), string(y.Value.AppendJSON(nil, leaf)), false)
+	})
+}
+
+func showSteps(steps []connectors.Step) string {
+	out := ""
+	for _, s := range steps {
+		out += fmt.Sprintf("%s %s key %v where %s set %v check %s expect %v return %v max %d\n", s.Kind, s.Collection, s.Key,
+			s.Where.AppendCanonical(nil), s.Set, s.Check.AppendCanonical(nil), s.Expect, s.Return, s.MaxRows)
+	}
+	return out
+}
+
+// A writeCase is a change and the code it is refused with, "" where it is done.
+type writeCase struct {
+	name  string
+	code  connectors.Code
+	path  []string // of the error; nil: not looked at
+	steps []connectors.Step
+}
+
+func assigns(pairs ...any) []connectors.Assign { return record(pairs...).Fields }
+
+func increment(field string, by connectors.Value) connectors.Assign {
+	return connectors.Assign{Field: field, Value: by, Increment: true}
+}
+
+// writable tells whether a connector writes the suite's records in the way the
+// suite writes them: all acts of all collections.
+func (s *session) writable() bool {
+	for _, c := range s.oracle.schema.Collections {
+		for _, kind := range []connectors.StepKind{connectors.Create, connectors.Update, connectors.Delete} {
+			if c.Acts[kind] == nil {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// writes runs the cases one after the other: first as a preview, which must say
+// the same and do nothing, then for real.
+func (h Harness) writes(t *testing.T) {
+	s := h.open(t)
+	if !s.writable() {
+		s.refusedWrites(t)
+		return
+	}
+	for _, w := range slices.Concat(createCases(), updateCases(), deleteCases(), guardCases(), changeCases()) {
+		t.Run(w.name, func(t *testing.T) {
+			c := changeOf(w.steps...)
+			s.previewed(t, c, w.code)
+			_, err := s.applyChange(t, c)
+			if connectors.CodeOf(err) != w.code {
+				t.Fatalf("%v, not %s", describeError(err), w.code)
+			}
+			if w.path != nil && !slices.Equal(connectors.AsError(err).Path, w.path) {
+				t.Errorf("the path is %q, not %q", connectors.AsError(err).Path, w.path)
+			}
+		})
+	}
+	t.Run("versions", s.versions)
+}
+
+// refusedWrites: acts that are not declared are refused.
+func (s *session) refusedWrites(t *testing.T) {
+	key := assigns("id", connectors.Int(1))
+	for _, c := range s.oracle.schema.Collections {
+		for _, step := range []connectors.Step{
+			{ID: "a", Kind: connectors.Create, Collection: c.Name, Set: customer(1).Fields},
+			{ID: "a", Kind: connectors.Update, Collection: c.Name, Key: key, Set: assigns("title", connectors.String("x"))},
+			{ID: "a", Kind: connectors.Delete, Collection: c.Name, Key: key},
+		} {
+			if c.Acts[step.Kind] != nil {
+				continue
+			}
+			_, err := s.c.Apply(context.Background(), nil, changeOf(step))
+			_, previewErr := s.c.Preview(context.Background(), nil, changeOf(step))
+			if connectors.CodeOf(err) != connectors.CodeUnsupported || connectors.CodeOf(previewErr) != connectors.CodeUnsupported {
+				t.Errorf("%s of %s: apply %v, preview %v", step.Kind, c.Name, describeError(err), describeError(previewErr))
+			}
+		}
+		s.compare(t, &connectors.Query{Select: all(c)})
+	}
+}
+
+// previewed previews a change: nothing happens, and the answer is the oracle's.
+// Broken keys and references may show only when the change runs.
+func (s *session) previewed(t reporter, c *connectors.Change, code connectors.Code) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	got, err := s.c.Preview(ctx, nil, c)
+	s.sameRecords(t, c)
+	if connectors.CodeOf(err) != code {
+		late := code == connectors.CodeUniqueViolation || code == connectors.CodeReferenceViolation
+		if err != nil || !late {
+			t.Fatalf("the preview says %v, not %s, to\n%s", describeError(err), code, showSteps(c.Steps))
+		}
+		return
+	}
+	if err != nil {
+		return
+	}
+	want, err := s.oracle.Preview(ctx, nil, c)
+	if err != nil {
+		t.Fatalf("the oracle's preview: %v", err)
+	}
+	for i := range got.Steps {
+		if got.Steps[i].Incomplete != "" {
+			return // it says that it cannot tell
+		}
+		// A preview does not promise versions.
+		for _, records := range [][]connectors.Record{got.Steps[i].Before, got.Steps[i].After, want.Steps[i].Before, want.Steps[i].After} {
+			for j := range records {
+				records[j].Version = ""
+			}
+		}
+	}
+	s.sameEffect(t, c, got, want)
+}
+
+// versions: a write that names a version is done on that version only.
+func (s *session) versions(t *testing.T) {
+	c := s.oracle.schema.Collection(Customers)
+	key := assigns("id", connectors.Int(40))
+	step := func(version string) *connectors.Change {
+		return changeOf(connectors.Step{ID: "v", Kind: connectors.Update, Collection: Customers, Key: key,
+			Set: assigns("note", connectors.String("version "+version)), IfVersion: &version, Return: []string{"note"}})
+	}
+	if !c.HasVersion && c.VersionField == "" {
+		_, err := s.c.Apply(context.Background(), nil, step("1"))
+		if connectors.CodeOf(err) != connectors.CodeUnsupported {
+			t.Errorf("a version of a collection without versions: %v", describeError(err))
+		}
+		return
+	}
+	first := s.version(t, key)
+	effect, err := s.c.Apply(context.Background(), nil, step(first))
+	if err != nil {
+		t.Fatalf("the right version is refused: %v", describeError(err))
+	}
+	second := s.version(t, key)
+	if c.VersionField == "" && (first == second || effect.Steps[0].After[0].Version != second) {
+		t.Errorf("versions %q, then %q; the effect says %+v", first, second, effect.Steps[0].After)
+	}
+	if c.VersionField == "" {
+		for _, preview := range []bool{true, false} {
+			do := s.c.Apply
+			if preview {
+				do = s.c.Preview
+			}
+			if _, err := do(context.Background(), nil, step(first)); connectors.CodeOf(err) != connectors.CodeVersionConflict {
+				t.Errorf("an old version (preview %t): %v", preview, describeError(err))
+			}
+		}
+	}
+	gone := changeOf(connectors.Step{ID: "v", Kind: connectors.Delete, Collection: Customers, Key: assigns("id", connectors.Int(999_999)), IfVersion: &first})
+	if _, err := s.c.Apply(context.Background(), nil, gone); connectors.CodeOf(err) != connectors.CodeNotFound {
+		t.Errorf("a version of no record: %v", describeError(err))
+	}
+}
+
+func (s *session) version(t *testing.T, key []connectors.Assign) string {
+	t.Helper()
+	got, err := read(s.c, &connectors.Query{Select: (&connectors.Select{Collection: Customers, Columns: []connectors.Column{{Version: true}},
+		Where: connectors.Compare(key[0].Field, connectors.OpEq, connectors.Const(key[0].Value))}).Seal()})
+	if err != nil || len(got.rows) != 1 {
+		t.Fatalf("reading a version: %v, %v", got, err)
+	}
+	v, err := strconv.Unquote(got.rows[0][0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// randomWrites applies drawn steps in turn, each after its preview.
+func (h Harness) randomWrites(t *testing.T) {
+	s := h.open(t)
+	if !s.writable() {
+		return
+	}
+	steps := rapid.Custom(func(rt *rapid.T) connectors.Step { return newGenerator(s, rt).step() })
+	for seed := range 150 {
+		step := steps.Example(seed)
+		c := changeOf(step)
+		_, want := s.oracle.Preview(context.Background(), nil, c)
+		s.previewed(t, c, connectors.CodeOf(want))
+		s.applyChange(t, c)
+		if t.Failed() {
+			t.Fatalf("with the seed %d", seed)
+		}
+	}
+}
+
+// step draws one write. Its conditions are constants.
+func (g *generator) step() connectors.Step {
+	c := g.collection()
+	s := connectors.Step{ID: "a", Collection: c.Name, Kind: pick(g, "kind", []connectors.StepKind{connectors.Create, connectors.Update, connectors.Update, connectors.Delete})}
+	for _, f := range c.Fields {
+		if s.Kind != connectors.Delete && g.chance("return", 3) {
+			s.Return = append(s.Return, f.Name)
+		}
+	}
+	if s.Kind == connectors.Create {
+		s.Set = g.newRecord(c)
+	} else {
+		if g.chance("by filter", 2) {
+			s.Where, s.MaxRows = g.constant(g.condition(c, 2)), rapid.IntRange(1, 8).Draw(g.t, "bound")
+		} else {
+			rec := pick(g, "record", g.data[c.Name])
+			for _, k := range c.Key {
+				s.Key = append(s.Key, connectors.Assign{Field: k, Value: rec.Get(k)})
+			}
+			if g.chance("and a condition", 3) {
+				s.Where = g.constant(g.condition(c, 1))
+			}
+		}
+	}
+	if s.Kind == connectors.Update {
+		s.Set = g.changes(c)
+	}
+	if s.Kind != connectors.Delete && g.chance("check", 4) {
+		s.Check = g.constant(g.condition(c, 1))
+	}
+	return s
+}
+
+// constant replaces arguments by their values: steps have none.
+func (g *generator) constant(c *connectors.Condition) *connectors.Condition {
+	if c == nil {
+		return nil
+	}
+	out := *c
+	out.Items = nil
+	for _, i := range c.Items {
+		out.Items = append(out.Items, g.constant(i))
+	}
+	if c.Operand.Arg > 0 {
+		out.Operand = connectors.Const(c.Operand.Value(g.args))
+	}
+	if c.Relation != nil {
+		r := *c.Relation
+		r.Where = g.constant(r.Where)
+		out.Relation = &r
+	}
+	out.Inner = g.constant(c.Inner)
+	return &out
+}
+
+// newRecord is mostly a valid one.
+func (g *generator) newRecord(c *connectors.Collection) []connectors.Assign {
+	id := connectors.Int(int64(rapid.IntRange(1, 100_000).Draw(g.t, "id")))
+	rec := pick(g, "like", g.data[c.Name])
+	var out []connectors.Assign
+	for _, f := range c.Fields {
+		v := rec.Get(f.Name)
+		switch {
+		case f.Name == "id", f.Name == "position":
+			v = id
+		case f.Name == "name" || f.Name == "title":
+			v = connectors.String("new " + id.Text)
+		case f.Name == "email":
+			v = connectors.String(id.Text + "@example.org")
+		}
+		out = append(out, connectors.Assign{Field: f.Name, Value: v})
+	}
+	return out
+}
+
+// changes are of fields that are not of a key, with values of other records.
+func (g *generator) changes(c *connectors.Collection) []connectors.Assign {
+	var out []connectors.Assign
+	for _, f := range c.Fields {
+		if slices.Contains(c.Key, f.Name) || !g.chance("change "+f.Name, 3) {
+			continue
+		}
+		a := connectors.Assign{Field: f.Name, Value: g.value(c, f.Name)}
+		if _, number := connectors.AggSum.ScalarOf(f.Type.Leaf()); number && f.Type.Leaf() != connectors.ScalarFloat && g.chance("add", 3) {
+			a.Increment, a.Value = true, connectors.Int(3)
+		}
+		out = append(out, a)
+	}
+	if len(out) == 0 {
+		f := c.Fields[len(c.Fields)-1]
+		out = append(out, connectors.Assign{Field: f.Name, Value: g.value(c, f.Name)})
+	}
+	return out
+}
