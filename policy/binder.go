@@ -25,6 +25,8 @@ type Object struct {
 type ObjectField struct {
 	Graph  string
 	System string
+	// Type types the literals of approval rules; the zero type takes any.
+	Type connectors.TypeRef
 	// Secret fields (by name or @secret) are covered by no pattern, only by name.
 	Secret bool
 }

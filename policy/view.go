@@ -59,6 +59,9 @@ type View struct {
 	Params []Param
 	// Objects by name; what is missing does not exist for the caller.
 	Objects map[string]*Access
+
+	lines map[string][]viewLine // by object, for Explain
+	names *names
 }
 
 // Object is the access to an object; nil where there is none.
@@ -106,7 +109,8 @@ type WriteAccess struct {
 	Decide func(fields []string) *Decision
 	// Presets are set whatever the caller gives.
 	Presets []Preset
-	// Max records in one operation; 0: no maximum of its own.
+	// Max records in one operation whatever the fields, the strictest of them;
+	// 0: no maximum of its own. Decision.Max is the exact one.
 	Max   int
 	Lines []LineRef
 }
@@ -126,7 +130,22 @@ type Decision struct {
 	Direct *connectors.Condition
 	// Check is what the record must match afterwards (create, update).
 	Check *connectors.Condition
+	// DirectIf, with Effect Propose, names further records that may be written
+	// at once, provided they also match a check of its own afterwards. Whoever
+	// does not look at it proposes more, never less.
+	DirectIf *Guarded
+	// Max records in one operation with these fields; 0: no maximum of its own.
+	Max   int
 	Lines []LineRef
+}
+
+// Guarded is a direct write with a stricter check than the proposed one has.
+type Guarded struct {
+	// Where is what the record before must match; nil: every permitted record,
+	// and always nil for create.
+	Where *connectors.Condition
+	// Check is what the record must match afterwards, beside Decision.Check.
+	Check *connectors.Condition
 }
 
 // A LineRef names a line of the policy that decided something.

@@ -1,0 +1,141 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/countersign/countersign/connectors"
+	"github.com/countersign/countersign/policy"
+)
+
+// LocalProvider is the provider of grants that were made here.
+const LocalProvider = "local"
+
+// A Record is a person or service, or the state of an agent, as kept. It is
+// plain data; one that was read is not shared.
+type Record struct {
+	Tenant string               `json:"tenant"`
+	ID     string               `json:"id"`
+	Kind   policy.PrincipalKind `json:"kind"`
+	Name   string               `json:"name,omitempty"`
+	// Version is compared and swapped; 0 is a record that is not stored yet.
+	Version int64 `json:"-"`
+	// Password is a hash with its parameters, in PHC form; empty: none.
+	Password  string    `json:"password,omitempty"`
+	Owner     string    `json:"owner,omitempty"` // of a service
+	Grants    []Grant   `json:"grants,omitempty"`
+	Suspended bool      `json:"suspended,omitempty"`
+	CreatedAt time.Time `json:"createdAt"`
+}
+
+// A Grant is what one provider says of somebody.
+type Grant struct {
+	// Provider is LocalProvider or an issuer.
+	Provider string                      `json:"provider"`
+	Roles    []string                    `json:"roles,omitempty"`
+	Claims   map[string]connectors.Value `json:"claims,omitempty"`
+	// AsOf is when the provider last said so.
+	AsOf time.Time `json:"asOf"`
+}
+
+// CredentialKind says what a credential is for.
+type CredentialKind string
+
+// The kinds of credential that are kept.
+const (
+	KindSession  CredentialKind = "session"
+	KindKey      CredentialKind = "key"
+	KindSignIn   CredentialKind = "signInLink"   // signs in as its principal, once
+	KindFirstRun CredentialKind = "firstRunLink" // makes the first user, once
+	KindPassword CredentialKind = "passwordLink" // sets its principal's password, once
+	KindDevice   CredentialKind = "device"       // becomes a session when approved
+)
+
+// A Credential as kept: never the secret itself.
+type Credential struct {
+	ID     string         `json:"id"`
+	Tenant string         `json:"tenant"`
+	Kind   CredentialKind `json:"kind"`
+	// Hash is the digest of the token. Alias is that of a second, short code
+	// (the user code of a device); empty: none. Both are unique.
+	Hash  string `json:"hash"`
+	Alias string `json:"alias,omitempty"`
+	// Principal is whom it is of; empty while nobody has approved a device.
+	Principal string `json:"principal"`
+	// For is the person that an agent's key is bound to.
+	For   string `json:"for,omitempty"`
+	Label string `json:"label,omitempty"`
+	// Version is compared and swapped; 0 is one that is not stored yet.
+	Version    int64     `json:"-"`
+	CreatedAt  time.Time `json:"createdAt"`
+	CreatedBy  string    `json:"createdBy,omitempty"`
+	ExpiresAt  time.Time `json:"expiresAt"`
+	LastUsedAt time.Time `json:"lastUsedAt,omitzero"`
+	// SignedInAt is when the person last proved who they are.
+	SignedInAt time.Time `json:"signedInAt,omitzero"`
+	UsedAt     time.Time `json:"usedAt,omitzero"` // of what works once
+	RevokedAt  time.Time `json:"revokedAt,omitzero"`
+	DeniedAt   time.Time `json:"deniedAt,omitzero"` // of a device
+}
+
+// live tells whether it is neither spent, revoked nor over.
+func (c *Credential) live(now time.Time) bool {
+	return c.UsedAt.IsZero() && c.RevokedAt.IsZero() && c.DeniedAt.IsZero() && now.Before(c.ExpiresAt)
+}
+
+// A Note is what the audit log is to hold of a change. The store makes the
+// event of it, in the same transaction.
+type Note struct {
+	// Kind is a dotted name beginning with "identity.".
+	Kind    string
+	Tenant  string
+	Subject string // a principal's id
+	// By is who did it; nil: the system, or whoever holds the machine.
+	By *policy.Principal
+	// Details hold no secret.
+	Details map[string]string
+}
+
+// A Change is written whole or not at all.
+type Change struct {
+	Records     []*Record
+	Credentials []*Credential
+	Notes       []Note
+}
+
+// What a store answers beside failures of its own. They may be wrapped.
+var (
+	// ErrNotFound: no such row.
+	ErrNotFound = errors.New("no such identity")
+	// ErrConflict: a row moved since it was read, or is there already.
+	ErrConflict = errors.New("identity moved")
+)
+
+// A Filter selects credentials of one tenant. Empty fields match everything.
+type Filter struct {
+	ID        string
+	Kind      CredentialKind
+	Principal string
+}
+
+// Store keeps records and credentials. All methods may be called concurrently.
+// The tests of package store run one suite over every database.
+type Store interface {
+	// Now is the store's clock.
+	Now(ctx context.Context) (time.Time, error)
+	// Record reads one record, or ErrNotFound.
+	Record(ctx context.Context, tenant, id string) (*Record, error)
+	// Records lists the tenant's records of a kind, by id.
+	Records(ctx context.Context, tenant string, kind policy.PrincipalKind) ([]*Record, error)
+	// Credential finds one by its Hash or Alias, of any tenant, with the time by
+	// the store's clock; or ErrNotFound.
+	Credential(ctx context.Context, hash string) (*Credential, time.Time, error)
+	// Credentials lists the tenant's credentials that match, the newest first.
+	Credentials(ctx context.Context, tenant string, f Filter) ([]*Credential, error)
+	// SaveIdentity writes a change in one transaction. Rows with Version 0 are
+	// inserted; others replace the row that still has that Version. ErrConflict,
+	// and nothing written, where a row moved or is there already. Versions in
+	// the change are not touched.
+	SaveIdentity(ctx context.Context, change Change) error
+}
