@@ -1,0 +1,190 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/countersign/countersign/policy"
+	"github.com/countersign/countersign/policy/audit"
+	"github.com/countersign/countersign/policy/identity"
+	"github.com/countersign/countersign/proposals"
+)
+
+var _ identity.Store = (*Store)(nil)
+
+// Record implements identity.Store.
+func (s *Store) Record(ctx context.Context, tenant, id string) (*identity.Record, error) {
+	rows, err := s.principals(ctx, `tenant = $1 AND id = $2`, tenant, id)
+	if err == nil && len(rows) == 0 {
+		err = identity.ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	return rows[0], nil
+}
+
+// Records implements identity.Store.
+func (s *Store) Records(ctx context.Context, tenant string, kind policy.PrincipalKind) ([]*identity.Record, error) {
+	return s.principals(ctx, `tenant = $1 AND kind = $2 ORDER BY id`, tenant, string(kind))
+}
+
+func (s *Store) principals(ctx context.Context, condition string, args ...any) ([]*identity.Record, error) {
+	return collect(ctx, s, s.read, func(scan scanner) (*identity.Record, error) {
+		r := new(identity.Record)
+		var doc string
+		if err := scan(&r.Version, &doc); err != nil {
+			return nil, err
+		}
+		return r, json.Unmarshal([]byte(doc), r)
+	}, `SELECT version, doc FROM principal WHERE `+condition, args...)
+}
+
+// Credential implements identity.Store. The clock is read after the row, so
+// that no row is judged by a time before it was written.
+func (s *Store) Credential(ctx context.Context, hash string) (*identity.Credential, time.Time, error) {
+	if s.clock == nil {
+		return s.credentialAt(ctx, hash)
+	}
+	rows, err := s.credentials(ctx, `hash = $1 OR alias = $1`, hash)
+	if err == nil && len(rows) == 0 {
+		err = identity.ErrNotFound
+	}
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	now, err := s.Now(ctx)
+	return rows[0], now, err
+}
+
+// credentialAt asks for row and clock in one round trip.
+func (s *Store) credentialAt(ctx context.Context, hash string) (*identity.Credential, time.Time, error) {
+	c := new(identity.Credential)
+	var doc string
+	var us int64
+	err := s.read.QueryRowContext(ctx, `SELECT version, doc, `+s.d.now+` FROM credential WHERE hash = $1 OR alias = $1`, hash).Scan(&c.Version, &doc, &us)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, time.Time{}, identity.ErrNotFound
+	}
+	if err != nil {
+		return nil, time.Time{}, s.fail(err)
+	}
+	return c, fromMicros(us), s.fail(json.Unmarshal([]byte(doc), c))
+}
+
+// Credentials implements identity.Store.
+func (s *Store) Credentials(ctx context.Context, tenant string, f identity.Filter) ([]*identity.Credential, error) {
+	var w where
+	w.and("tenant = ?", tenant)
+	if f.ID != "" {
+		w.and("id = ?", f.ID)
+	}
+	if f.Kind != "" {
+		w.and("kind = ?", string(f.Kind))
+	}
+	if f.Principal != "" {
+		w.and("principal = ?", f.Principal)
+	}
+	return s.credentials(ctx, w.String()+` ORDER BY id DESC`, w.args...)
+}
+
+func (s *Store) credentials(ctx context.Context, condition string, args ...any) ([]*identity.Credential, error) {
+	return collect(ctx, s, s.read, func(scan scanner) (*identity.Credential, error) {
+		c := new(identity.Credential)
+		var doc string
+		if err := scan(&c.Version, &doc); err != nil {
+			return nil, err
+		}
+		return c, json.Unmarshal([]byte(doc), c)
+	}, `SELECT version, doc FROM credential WHERE `+condition, args...)
+}
+
+// SaveIdentity implements identity.Store.
+func (s *Store) SaveIdentity(ctx context.Context, change identity.Change) error {
+	err := s.update(ctx, func(q *sql.Tx) error {
+		for _, r := range change.Records {
+			if err := s.saveRecord(ctx, q, r); err != nil {
+				return err
+			}
+		}
+		for _, c := range change.Credentials {
+			if err := s.saveCredential(ctx, q, c); err != nil {
+				return err
+			}
+		}
+		return s.saveNotes(ctx, q, change.Notes)
+	})
+	if errors.Is(err, proposals.ErrConflict) {
+		return fmt.Errorf("%w: %w", identity.ErrConflict, err)
+	}
+	return err
+}
+
+func (s *Store) saveRecord(ctx context.Context, q querier, r *identity.Record) error {
+	doc, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	query := `UPDATE principal SET kind = $3, doc = $4, version = version + 1 WHERE tenant = $1 AND id = $2 AND version = $5`
+	args := []any{r.Tenant, r.ID, string(r.Kind), string(doc), r.Version}
+	if r.Version == 0 {
+		query = `INSERT INTO principal (tenant, id, kind, doc, version) VALUES ($1, $2, $3, $4, 1)`
+		args = args[:4]
+	}
+	return s.swapped(q.ExecContext(ctx, query, args...))
+}
+
+func (s *Store) saveCredential(ctx context.Context, q querier, c *identity.Credential) error {
+	doc, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	alias := sql.NullString{String: c.Alias, Valid: c.Alias != ""}
+	query := `UPDATE credential SET kind = $3, hash = $4, alias = $5, principal = $6, expires_at = $7, doc = $8, version = version + 1
+		WHERE tenant = $1 AND id = $2 AND version = $9`
+	args := []any{c.Tenant, c.ID, string(c.Kind), c.Hash, alias, c.Principal, micros(c.ExpiresAt), string(doc), c.Version}
+	if c.Version == 0 {
+		query = `INSERT INTO credential (tenant, id, kind, hash, alias, principal, expires_at, doc, version) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1)`
+		args = args[:8]
+	}
+	return s.swapped(q.ExecContext(ctx, query, args...))
+}
+
+// swapped is ErrConflict where a compare-and-swap found no row.
+func (s *Store) swapped(result sql.Result, err error) error {
+	if err != nil {
+		return s.fail(err)
+	}
+	n, err := result.RowsAffected()
+	if err == nil && n == 0 {
+		return proposals.ErrConflict
+	}
+	return s.fail(err)
+}
+
+// saveNotes makes events of notes.
+func (s *Store) saveNotes(ctx context.Context, q querier, notes []identity.Note) error {
+	if len(notes) == 0 {
+		return nil
+	}
+	now, err := s.now(ctx, q)
+	if err != nil {
+		return err
+	}
+	for _, n := range notes {
+		e := audit.Event{Tenant: n.Tenant, At: now, Kind: n.Kind, Subject: n.Subject, Actors: audit.ActorsOf(n.By)}
+		if len(n.Details) > 0 {
+			if e.Payload, err = json.Marshal(n.Details); err != nil {
+				return err
+			}
+		}
+		if err := s.appendEvent(ctx, q, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
