@@ -46,7 +46,7 @@ func (s *Store) List(ctx context.Context, f proposals.Filter) ([]*proposals.Prop
 	if len(f.Author) > 0 {
 		var by where
 		by.in("principal", f.Author)
-		by.in("behalf", f.Author)
+		by.in("behalf <> '' AND behalf", f.Author)
 		w.and("("+strings.Join(by.terms, " OR ")+")", by.args...)
 	}
 	if !f.UpdatedSince.IsZero() {
@@ -189,9 +189,6 @@ func (t *transaction) Put(p *proposals.Proposal, was int64) error {
 	if err != nil {
 		return err
 	}
-	if p.Version <= was {
-		return fmt.Errorf("a head row must get a greater version than %d, not %d", was, p.Version)
-	}
 	dedupes := 0
 	if p.State.Open() && !p.Deliberate {
 		dedupes = 1
@@ -202,7 +199,7 @@ func (t *transaction) Put(p *proposals.Proposal, was int64) error {
 		micros(p.UpdatedAt), micros(p.WakeAt), string(doc)}
 	if was == 0 {
 		query = `INSERT INTO proposal (tenant, id, handle, state, version, dedupe_key, dedupes, principal, behalf, updated_at, wake_at, doc)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (tenant, id) DO NOTHING`
 	} else {
 		args = append(args, was)
 	}
