@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/countersign/countersign/policy"
 	"github.com/countersign/countersign/policy/audit"
 )
 
@@ -145,11 +146,27 @@ func (s *Store) Incarnation() int64 { return s.started.incarnation }
 func (s *Store) Restored() bool { return s.started.restored }
 
 // EndRecovery is called when everything that may have run in the lost time was
-// marked as unknown. The next start finds the store as any other.
+// marked as unknown. The heads that were kept of the lost part go into an event
+// of the default tenant (store.recovered), and the next start finds the store
+// as any other.
 func (s *Store) EndRecovery(ctx context.Context) error {
-	err := s.update(ctx, func(q *sql.Tx) error {
-		_, err := q.ExecContext(ctx, `DELETE FROM meta WHERE name = $1`, metaRestored)
+	kept, err := s.beside.read()
+	if err != nil {
 		return s.fail(err)
+	}
+	lost, err := json.Marshal(kept)
+	if err != nil {
+		return err
+	}
+	err = s.update(ctx, func(q *sql.Tx) error {
+		if _, err := q.ExecContext(ctx, `DELETE FROM meta WHERE name = $1`, metaRestored); err != nil {
+			return s.fail(err)
+		}
+		at, err := s.now(ctx, q)
+		if err != nil {
+			return err
+		}
+		return s.appendEvent(ctx, q, audit.Event{Tenant: policy.DefaultTenant, At: at, Kind: "store.recovered", Subject: "store", Payload: lost})
 	})
 	if err != nil {
 		return err

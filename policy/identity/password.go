@@ -15,8 +15,9 @@ import (
 const (
 	saltSize = 16
 	hashSize = 32
-	// MinPassword and MaxPassword bound a new password, in characters and bytes.
+	// MinPassword is the least length of a new password, in characters.
 	MinPassword = 10
+	// MaxPassword is the greatest length of a password, in bytes.
 	MaxPassword = 1024
 	// Parameters of a stored hash beyond these are not computed: a row must not
 	// be able to exhaust the machine.

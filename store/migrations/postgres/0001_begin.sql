@@ -147,3 +147,8 @@ CREATE TABLE source_identity (
   current_at bigint NOT NULL,
   PRIMARY KEY (tenant, source)
 );
+
+CREATE TABLE pin (
+  version text PRIMARY KEY,
+  lock    bytea NOT NULL
+);

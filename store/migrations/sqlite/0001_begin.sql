@@ -147,3 +147,8 @@ CREATE TABLE source_identity (
   current_at INTEGER NOT NULL,
   PRIMARY KEY (tenant, source)
 );
+
+CREATE TABLE pin (
+  version TEXT PRIMARY KEY,
+  lock    BLOB NOT NULL
+);
