@@ -101,9 +101,20 @@ const (
 	rolePayload
 	rolePayloadMany
 	roleCallPayload
-	// Types without fields that are asked for: inputs and enums. They are known
-	// so that no two things claim one name.
-	roleOther
+	// Inputs and enums: no elements are asked of them.
+	roleFilter
+	roleRelated // some, every, none
+	roleOrderBy
+	roleKey
+	roleKeyPart // the fields of a composite unique key
+	roleInput
+	rolePatch
+	roleGroupBy
+	roleHaving
+	roleFunctionHaving
+	roleCallInput
+	roleObjectInput
+	roleEnum
 )
 
 // typeInfo is what a generated GraphQL type is, by its name.
@@ -112,6 +123,8 @@ type typeInfo struct {
 	collection *Collection
 	function   *Function
 	object     *ObjectType
+	enum       *Enum
+	unique     *Unique
 	fn         connectors.AggregateFunc
 }
 

@@ -8,11 +8,7 @@
 // a change of configuration or of a pinned schema makes a new one.
 package catalog
 
-import (
-	"github.com/vektah/gqlparser/v2/ast"
-
-	"github.com/countersign/countersign/connectors"
-)
+import "github.com/countersign/countersign/connectors"
 
 // A Catalog is the picture of everything connected. It is immutable and may be
 // used by any number of goroutines. Fields must not be changed.
@@ -34,10 +30,9 @@ type Catalog struct {
 	types     map[string]typeInfo
 	query     map[string]Element
 	mutation  map[string]Element
-	base      *ast.Schema
-	pool      *pool
-	// conn are the directives and prelude types that every view has.
-	decides map[*ast.FieldDefinition]bool
+	base      *base
+	// comparisons are the inputs of comparisons, by name.
+	comparisons map[string]comparison
 }
 
 // A Source is a configured system.
@@ -71,6 +66,9 @@ type Collection struct {
 	Relations []*Relation
 	// Labels are the fields that name a record in diffs and lists, in order.
 	Labels []Label
+	// Hidden by the graph file: no type and no root field of it exists. It still
+	// works inside conditions of the policy.
+	Hidden bool
 	// NodeID: the type has the field nodeId and can be had by node(id:). It
 	// does not where the source has a field of that name.
 	NodeID bool
@@ -146,6 +144,10 @@ type Field struct {
 	// Nullable says whether a view that reads the field unconditionally may
 	// find it null: fields of database views always are.
 	Nullable bool
+
+	index      int    // among the fields of its collection
+	generated  string // the name before any rename
+	comparison string // the input of its comparisons; "" where it has none
 }
 
 // A Type is the type of a field, resolved.
@@ -198,6 +200,8 @@ type ObjectType struct {
 	Fields []*Field
 
 	fields map[string]*Field
+	// shown and given: it has members as output and as input.
+	shown, given bool
 }
 
 // Field finds a member by its graph name.
@@ -231,8 +235,12 @@ type Relation struct {
 	// Hidden by the graph file.
 	Hidden bool
 
+	// candidates are names in the order in which they are tried; weak: the first
+	// is named after the target, not after a column.
 	candidates []string
+	weak       bool
 	declared   bool
+	cast       bool // the pairs are not of one type
 }
 
 // Connector is the relation as connectors know it, without row condition.
@@ -248,7 +256,7 @@ func (r *Relation) Connector() connectors.Relation {
 // Filterable tells whether the relation can stand in filters (and, to one, in
 // orders): both ends in one source that evaluates it itself.
 func (r *Relation) Filterable() bool {
-	return !r.Cross && r.From.Source.Schema.Capabilities.Related
+	return !r.Cross && !r.cast && r.From.Source.Schema.Capabilities.Related
 }
 
 // A Label is a field that names a record in diffs and lists.
@@ -281,6 +289,12 @@ type Function struct {
 
 // Arg finds an argument by its graph name; nil where there is none.
 func (f *Function) Arg(name string) *Field { return f.args[name] }
+
+// InputType is the type of a writing function's input.
+func (f *Function) InputType() string { return title(f.Field) + "Input" }
+
+// PayloadType is the type of a writing function's payload.
+func (f *Function) PayloadType() string { return title(f.Field) + "Payload" }
 
 // Reads tells whether it has no side effects: a field of Query without payload.
 func (f *Function) Reads() bool { return f.Spec.Reads }

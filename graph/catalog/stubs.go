@@ -9,8 +9,6 @@ import (
 
 var errStub = connectors.Errorf(connectors.CodeInternal, "not built yet")
 
-type pool struct{}
-
 // FilterCondition reads a filter over the collection. nil, nil matches every
 // record. Errors are *connectors.Error with CodeBadInput; Path leads to the
 // input at fault.
@@ -77,8 +75,3 @@ func CoerceValue(v *ast.Value, t *Type, list bool, vars map[string]any) (connect
 // CheckFits tells whether a value can be written to the field without being
 // rounded, truncated or padded; else CodeValidationFailed.
 func CheckFits(v connectors.Value, t *Type) error { return errStub }
-
-// Schema makes the GraphQL schema of a view. Definitions are shared between
-// the schemas of one catalog and must not be changed. It takes milliseconds
-// per thousand types; the caller keeps it by the view's Shape.
-func (c *Catalog) Schema(v *policy.View) (*ast.Schema, error) { return nil, errStub }

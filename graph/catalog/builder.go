@@ -1,0 +1,572 @@
+package catalog
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"github.com/countersign/countersign/connectors"
+	"github.com/countersign/countersign/policy"
+)
+
+// Codes of the problems found while building.
+const (
+	ProblemSyntax       = "syntax"
+	ProblemUnknownName  = "unknown_name"
+	ProblemInvalidName  = "invalid_name"
+	ProblemCollision    = "name_collision"
+	ProblemAmbiguous    = "ambiguous_name"
+	ProblemType         = "type_mismatch"
+	ProblemRelation     = "relation"
+	ProblemNotSupported = "not_supported"
+	ProblemInternal     = "internal"
+)
+
+// An SDLFile is a graph file: its name for problems, and its text.
+type SDLFile struct {
+	Name string
+	Text string
+}
+
+// Options of Build.
+type Options struct {
+	// Control is the SDL of the control plane: with Query, Mutation and the
+	// types that payloads are made of. @decides marks fields of those who may
+	// decide.
+	Control []*ast.Source
+	// Config and GraphFile are the names of the files that problems without a
+	// line of their own are about; countersign.yaml and graph.graphql if empty.
+	Config    string
+	GraphFile string
+	// Names pinned in the lock, by source. What is not pinned is named anew.
+	Names map[string]*Names
+}
+
+// Build makes the catalog of the sources, in the order of the configuration,
+// as the graph files want it. It returns no catalog where one of the problems
+// is no warning. It reports all problems, not the first.
+func Build(sources []Source, files []SDLFile, o Options) (*Catalog, []policy.Problem) {
+	b := newBuilder(sources, files, o)
+	b.run()
+	sort.SliceStable(b.problems, func(i, j int) bool {
+		p, q := b.problems[i], b.problems[j]
+		if p.File != q.File {
+			return p.File < q.File
+		}
+		return p.Line < q.Line
+	})
+	for _, p := range b.problems {
+		if !p.Warning {
+			return nil, b.problems
+		}
+	}
+	b.cat.Version = b.version()
+	return b.cat, b.problems
+}
+
+// A builder holds what is known while a catalog is built.
+type builder struct {
+	o        Options
+	cat      *Catalog
+	files    []SDLFile
+	problems []policy.Problem
+
+	control map[string]bool // types of the control plane
+	exts    []*extension
+	claims  *claims
+	// generated types and root fields by their names before any rename.
+	generatedTypes  map[string][]any // *Collection, *ObjectType or *Enum
+	generatedFields map[string][]*Function
+	plain           map[*Collection]baseName
+	relationRenames []relationRename
+	hiddenRelations []hiddenRelation
+	fieldTypes      []*Type // every type of a field, to be given its final names
+}
+
+// A baseName is a collection's name without prefix, as relations use it.
+type baseName struct{ single, plural string }
+
+func newBuilder(sources []Source, files []SDLFile, o Options) *builder {
+	if o.Config == "" {
+		o.Config = "countersign.yaml"
+	}
+	if o.GraphFile == "" {
+		o.GraphFile = "graph.graphql"
+	}
+	b := &builder{o: o, files: files, cat: &Catalog{
+		byObject: map[string]*Collection{}, functions: map[string]*Function{},
+		types: map[string]typeInfo{}, query: map[string]Element{}, mutation: map[string]Element{},
+	}, generatedTypes: map[string][]any{}, generatedFields: map[string][]*Function{}, plain: map[*Collection]baseName{}}
+	for i := range sources {
+		s := sources[i]
+		b.cat.Sources = append(b.cat.Sources, &s)
+	}
+	return b
+}
+
+func (b *builder) run() {
+	if !b.loadControl() {
+		return
+	}
+	for _, s := range b.cat.Sources {
+		b.addSource(s)
+	}
+	sort.Slice(b.cat.Collections, func(i, j int) bool { return b.cat.Collections[i].Object < b.cat.Collections[j].Object })
+	sort.Slice(b.cat.Functions, func(i, j int) bool { return b.cat.Functions[i].Object < b.cat.Functions[j].Object })
+	b.parseFiles()
+	b.renames()
+	sort.SliceStable(b.cat.Objects, func(i, j int) bool { return b.cat.Objects[i].Type < b.cat.Objects[j].Type })
+	sort.SliceStable(b.cat.Enums, func(i, j int) bool { return b.cat.Enums[i].Type < b.cat.Enums[j].Type })
+	b.finishTypes()
+	b.finishObjects()
+	for _, c := range b.cat.Collections {
+		b.index(c)
+	}
+	b.references()
+	b.directives()
+	b.nameRelations()
+	b.hideRelations()
+	for _, c := range b.cat.Collections {
+		b.finish(c)
+	}
+	b.claim()
+	b.cat.comparisons = comparisons(b.cat)
+}
+
+func (b *builder) problem(code string, pos *ast.Position, hint, format string, args ...any) {
+	p := policy.Problem{File: b.o.GraphFile, Code: code, Message: fmt.Sprintf(format, args...), Hint: hint}
+	if pos != nil {
+		p.Line, p.Column = pos.Line, pos.Column
+		if pos.Src != nil {
+			p.File = pos.Src.Name
+		}
+	}
+	b.problems = append(b.problems, p)
+}
+
+// configProblem is a problem of the configuration rather than of a graph file.
+func (b *builder) configProblem(code, hint, format string, args ...any) {
+	b.problem(code, nil, hint, format, args...)
+	b.problems[len(b.problems)-1].File = b.o.Config
+}
+
+func (b *builder) addSource(s *Source) {
+	if s.Schema == nil {
+		s.Schema = &connectors.Schema{}
+	}
+	names := b.o.Names[s.Name]
+	r := resolver{builder: b, source: s, enums: map[string]*Enum{}, objects: map[string]*ObjectType{}}
+	for _, e := range s.Schema.Enums {
+		r.enums[e.Name] = newEnum(s, e)
+	}
+	for _, o := range s.Schema.Objects {
+		r.objects[o.Name] = &ObjectType{Source: s, Spec: o, fields: map[string]*Field{}}
+	}
+	for _, o := range s.Schema.Objects {
+		t := r.objects[o.Name]
+		for _, f := range o.Fields {
+			r.addField(&t.Fields, f, o.Name, "", false)
+		}
+	}
+	taken := map[string]bool{}
+	for _, spec := range s.Schema.Collections {
+		for name := range generatedTypes(b.addCollection(r, spec, names)) {
+			taken[name] = true
+		}
+	}
+	for _, spec := range s.Schema.Functions {
+		f := b.addFunction(r, spec, names)
+		taken[f.InputType()], taken[f.PayloadType()] = true, true
+	}
+	r.nameTypes(names, taken)
+}
+
+// nameTypes names the enums and nested objects of a source. One whose name a
+// collection or function of the same source has says what it is: REST documents
+// describe a record both as a type and, by configuration, as a collection.
+func (r resolver) nameTypes(names *Names, taken map[string]bool) {
+	for _, spec := range r.source.Schema.Enums {
+		e := r.enums[spec.Name]
+		e.Type = r.front(r.source, names.typeName(spec.Name, pascal(words(spec.Name))))
+		if taken[e.Type] || taken[e.Type+"Comparison"] {
+			e.Type += "Enum"
+		}
+		for base, n := e.Type, 2; taken[e.Type]; n++ {
+			e.Type = fmt.Sprintf("%s%d", base, n)
+		}
+		taken[e.Type], taken[e.Type+"Comparison"] = true, true
+		r.cat.Enums = append(r.cat.Enums, e)
+		r.generatedTypes[e.Type] = append(r.generatedTypes[e.Type], e)
+	}
+	for _, spec := range r.source.Schema.Objects {
+		o := r.objects[spec.Name]
+		o.Type = r.front(r.source, names.typeName(spec.Name, pascal(words(spec.Name))))
+		if taken[o.Type] || taken[o.Type+"Input"] {
+			o.Type += "Object"
+		}
+		for base, n := o.Type, 2; taken[o.Type]; n++ {
+			o.Type = fmt.Sprintf("%s%d", base, n)
+		}
+		taken[o.Type] = true
+		r.cat.Objects = append(r.cat.Objects, o)
+		r.generatedTypes[o.Type] = append(r.generatedTypes[o.Type], o)
+	}
+}
+
+// front puts the source's prefix in front of a type's name or, where the name
+// is reserved and there is none, the source's own name.
+func (b *builder) front(s *Source, typeName string) string {
+	if s.Prefix != "" {
+		typeName = pascal(words(s.Prefix)) + typeName
+	}
+	if reservedType(typeName) || b.control[typeName] {
+		return pascal(words(s.Name)) + typeName
+	}
+	return typeName
+}
+
+func (b *builder) addCollection(r resolver, spec *connectors.Collection, names *Names) *Collection {
+	s := r.source
+	c := &Collection{Object: s.Name + "." + spec.Name, Source: s, Name: spec.Name, Spec: spec,
+		fields: map[string]*Field{}, system: map[string]*Field{}, relations: map[string]*Relation{}, groupBy: map[string]*Field{}, hidden: map[string]bool{}}
+	one, many := baseNames(spec.Name)
+	base := CollectionNames{Type: pascal(one), Single: camel(one), Plural: camel(many)}
+	if pinned, ok := names.collection(spec.Name); ok {
+		base = pinned
+	}
+	b.plain[c] = baseName{single: base.Single, plural: base.Plural}
+	c.Type, c.Single, c.Plural = base.Type, base.Single, base.Plural
+	if s.Prefix != "" {
+		p := words(s.Prefix)
+		c.Type, c.Single, c.Plural = pascal(p)+c.Type, camel(p)+title(c.Single), camel(p)+title(c.Plural)
+	}
+	if reservedType(c.Type) || b.control[c.Type] || b.reservedRoots(c) {
+		p := words(s.Name)
+		c.Type, c.Single, c.Plural = pascal(p)+c.Type, camel(p)+title(c.Single), camel(p)+title(c.Plural)
+	}
+	for _, f := range spec.Fields {
+		r.addField(&c.Fields, f, spec.Name, base.Fields[f.Name], spec.View)
+	}
+	for i, f := range c.Fields {
+		f.index = i
+		c.system[f.System] = f
+	}
+	b.cat.Collections = append(b.cat.Collections, c)
+	b.cat.byObject[c.Object] = c
+	b.generatedTypes[c.Type] = append(b.generatedTypes[c.Type], c)
+	for _, k := range spec.Key {
+		if f := c.system[k]; f != nil {
+			c.Key = append(c.Key, f)
+		}
+	}
+	if len(c.Key) != len(spec.Key) {
+		c.Key = nil
+	}
+	return c
+}
+
+// reservedRoots tells whether one of the root fields that follow from the
+// collection's names belongs to the control plane.
+func (b *builder) reservedRoots(c *Collection) bool {
+	query, mutation := rootNames(c)
+	for name := range query {
+		if reservedRoot(name) {
+			return true
+		}
+	}
+	for name := range mutation {
+		if reservedRoot(name) {
+			return true
+		}
+	}
+	return false
+}
+
+func (b *builder) addFunction(r resolver, spec *connectors.Function, names *Names) *Function {
+	s := r.source
+	f := &Function{Object: s.Name + "." + spec.Name, Source: s, Name: spec.Name, Spec: spec, Nullable: spec.Nullable, args: map[string]*Field{}}
+	f.Field = names.function(spec.Name, camel(words(spec.Name)))
+	if reservedRoot(f.Field) || reservedType(title(f.Field)+"Payload") || reservedType(title(f.Field)+"Input") {
+		f.Field = camel(words(s.Name)) + title(f.Field)
+	}
+	for _, a := range spec.Args {
+		r.addField(&f.Args, a, spec.Name, "", false)
+	}
+	if spec.Result != nil {
+		f.Result = r.resolve(*spec.Result)
+	}
+	for _, a := range f.Args {
+		// Arguments cannot be renamed: two of one name are told apart by place.
+		for base, n := a.Name, 2; f.args[a.Name] != nil; n++ {
+			a.Name = fmt.Sprintf("%s%d", base, n)
+		}
+		f.args[a.Name] = a
+	}
+	b.cat.Functions = append(b.cat.Functions, f)
+	b.cat.functions[f.Object] = f
+	b.generatedFields[f.Field] = append(b.generatedFields[f.Field], f)
+	return f
+}
+
+// newEnum names the values of an enum. Two that come to one name are told
+// apart by their place.
+func newEnum(s *Source, spec *connectors.Enum) *Enum {
+	e := &Enum{Source: s, Spec: spec, byName: map[string]string{}, bySystem: map[string]string{}}
+	for _, v := range spec.Values {
+		base := upper(v)
+		name := base
+		for n := 2; e.has(name); n++ {
+			name = fmt.Sprintf("%s_%d", base, n)
+		}
+		e.Values = append(e.Values, EnumValue{Name: name, System: v})
+		e.byName[name] = v
+		e.bySystem[v] = name
+	}
+	return e
+}
+
+func (e *Enum) has(name string) bool { _, ok := e.byName[name]; return ok }
+
+// index fills the lookups of a collection once its names are final.
+func (b *builder) index(c *Collection) {
+	b.uniqueFields(c.Fields, c.fields, c.Object, c.Type)
+	for _, u := range c.Spec.Uniques {
+		q := &Unique{}
+		for i, name := range u.Fields {
+			f := c.system[name]
+			if f == nil {
+				break
+			}
+			if i > 0 {
+				q.Name += "And" + title(f.Name)
+			} else {
+				q.Name = f.Name
+			}
+			q.Fields = append(q.Fields, f)
+		}
+		if len(q.Fields) == len(u.Fields) && len(q.Fields) > 0 && !sameFields(q.Fields, c.Key) && !c.hasUnique(q.Name) {
+			c.Uniques = append(c.Uniques, q)
+		}
+	}
+	sort.Slice(c.Uniques, func(i, j int) bool { return c.Uniques[i].Name < c.Uniques[j].Name })
+}
+
+func (c *Collection) hasUnique(name string) bool {
+	for _, u := range c.Uniques {
+		if u.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+func sameFields(a, b []*Field) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for _, f := range a {
+		found := false
+		for _, g := range b {
+			found = found || f == g
+		}
+		if !found {
+			return false
+		}
+	}
+	return true
+}
+
+// uniqueFields fills a lookup by graph name; two fields of one name are a
+// problem with the rename to write.
+func (b *builder) uniqueFields(fields []*Field, by map[string]*Field, object, typeName string) {
+	for _, f := range fields {
+		if other := by[f.Name]; other != nil {
+			b.problem(ProblemCollision, nil,
+				fmt.Sprintf("extend type %s @rename(field: %q, of: %q, to: %q)", typeName, f.Name, f.System, f.Name+"2"),
+				"%s: %q and %q both come to the field name %q", object, other.System, f.System, f.Name)
+			continue
+		}
+		by[f.Name] = f
+	}
+}
+
+// shows tells whether the type can be read at all: an object without members
+// to read cannot.
+func (t *Type) shows() bool { return t.Members == nil || t.Members.shown }
+
+func (f *Field) shows() bool { return !f.Spec.WriteOnly && f.Type.shows() }
+
+// gives tells whether a value can be given for the field at all.
+func (f *Field) gives() bool {
+	return !f.Spec.ReadOnly && (f.Type.Members == nil || f.Type.Members.given)
+}
+
+// reaches tells whether a value of o must or may hold, without a list between,
+// a value of the other.
+func (o *ObjectType) reaches(other *ObjectType) bool {
+	seen := map[*ObjectType]bool{}
+	var walk func(*ObjectType) bool
+	walk = func(p *ObjectType) bool {
+		if p == other {
+			return true
+		}
+		if seen[p] {
+			return false
+		}
+		seen[p] = true
+		for _, f := range p.Fields {
+			if f.Type.Members != nil && !f.Type.List && walk(f.Type.Members) {
+				return true
+			}
+		}
+		return false
+	}
+	return walk(o)
+}
+
+// finishObjects finds the objects that have members.
+func (b *builder) finishObjects() {
+	for changed := true; changed; {
+		changed = false
+		for _, o := range b.cat.Objects {
+			for _, f := range o.Fields {
+				if !o.shown && f.shows() {
+					o.shown, changed = true, true
+				}
+				if !o.given && f.gives() {
+					o.given, changed = true, true
+				}
+			}
+		}
+	}
+}
+
+// finishTypes gives the types of all fields their names, now that these are
+// final. An object that is only an input and says so keeps its name as such.
+func (b *builder) finishTypes() {
+	output := map[*ObjectType]bool{}
+	var mark func(t *Type)
+	mark = func(t *Type) {
+		if t == nil || t.Members == nil || output[t.Members] {
+			return
+		}
+		output[t.Members] = true
+		for _, f := range t.Members.Fields {
+			mark(f.Type)
+		}
+	}
+	for _, c := range b.cat.Collections {
+		for _, f := range c.Fields {
+			mark(f.Type)
+		}
+	}
+	for _, f := range b.cat.Functions {
+		mark(f.Result)
+	}
+	for _, o := range b.cat.Objects {
+		o.Input = o.Type + "Input"
+		if !output[o] && strings.HasSuffix(o.Type, "Input") {
+			o.Input = o.Type
+		}
+		b.uniqueFields(o.Fields, o.fields, o.Source.Name+"."+o.Spec.Name, o.Type)
+	}
+	for _, t := range b.fieldTypes {
+		switch {
+		case t.Values != nil:
+			t.Output, t.Input = t.Values.Type, t.Values.Type
+		case t.Members != nil:
+			t.Output, t.Input = t.Members.Type, t.Members.Input
+		}
+	}
+}
+
+// finish decides what rests on all names of a collection.
+func (b *builder) finish(c *Collection) {
+	sort.Slice(c.Relations, func(i, j int) bool { return c.Relations[i].Name < c.Relations[j].Name })
+	c.NodeID = len(c.Key) > 0 && c.Spec.Get && c.fields[nodeIDField] == nil && c.relations[nodeIDField] == nil
+	for _, f := range c.Fields {
+		if !f.Spec.Group {
+			continue
+		}
+		v := upper(f.Name)
+		if f.Type.List || f.Type.Members != nil {
+			continue
+		}
+		if c.groupBy[v] != nil {
+			b.problem(ProblemCollision, nil, fmt.Sprintf("extend type %s @rename(field: %q, to: ...)", c.Type, f.Name),
+				"%s: the fields %q and %q both come to the enum value %s", c.Object, c.groupBy[v].Name, f.Name, v)
+			continue
+		}
+		c.groupBy[v] = f
+	}
+}
+
+// A resolver makes fields and types of one source.
+type resolver struct {
+	*builder
+	source  *Source
+	enums   map[string]*Enum
+	objects map[string]*ObjectType
+}
+
+// addField appends a field; one whose type the schema does not define is left
+// out with a warning.
+func (r resolver) addField(to *[]*Field, spec *connectors.Field, object, pinned string, view bool) {
+	t := r.resolve(spec.Type)
+	if t == nil {
+		r.configProblem(ProblemType, "", "%s.%s.%s has a type that its schema does not define; it is left out", r.source.Name, object, spec.Name)
+		r.problems[len(r.problems)-1].Warning = true
+		return
+	}
+	name := pinned
+	if name == "" {
+		name = camel(words(spec.Name))
+	}
+	*to = append(*to, &Field{Name: name, generated: name, System: spec.Name, Type: t, Spec: spec,
+		Secret: looksSecret(spec.Name), Nullable: spec.Nullable || view})
+}
+
+func (r resolver) resolve(ref connectors.TypeRef) *Type {
+	t := &Type{TypeRef: ref, Leaf: ref.Leaf()}
+	r.fieldTypes = append(r.fieldTypes, t)
+	switch {
+	case ref.Enum != "":
+		if t.Values = r.enums[ref.Enum]; t.Values == nil || len(t.Values.Values) == 0 {
+			return nil
+		}
+	case ref.Object != "":
+		if t.Members = r.objects[ref.Object]; t.Members == nil || len(t.Members.Spec.Fields) == 0 {
+			return nil
+		}
+	default:
+		if !knownScalar(ref.Scalar) {
+			return nil
+		}
+		t.Output, t.Input = string(ref.Scalar), string(ref.Scalar)
+	}
+	return t
+}
+
+// looksSecret tells names that hold secrets by their looks. Such fields are
+// covered by no pattern of the policy, only by name.
+func looksSecret(name string) bool {
+	ws := words(name)
+	for i, w := range ws {
+		switch w {
+		case "password", "passwd", "passphrase", "pwd", "secret", "secrets", "token", "tokens", "iban", "ssn", "cvv", "cvc", "pin", "otp", "totp", "credential", "credentials":
+			return true
+		case "hash", "key":
+			if i > 0 && (ws[i-1] == "pw" || ws[i-1] == "pass" || ws[i-1] == "api" || ws[i-1] == "private" || ws[i-1] == "encryption" || ws[i-1] == "access") {
+				return true
+			}
+		}
+		for _, p := range []string{"password", "apikey", "secretkey", "accesstoken", "refreshtoken", "pwhash"} {
+			if w == p {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,3 @@
+package catalog
+
+func (b *builder) version() string { return "" }
