@@ -23,6 +23,8 @@ type statement struct {
 	cells  []cell
 	// bind tells that the first result column is the ordinal of the entry.
 	bind bool
+	// byKey tells that it is the key itself instead, see entryIndex.
+	byKey bool
 	// base is what the ordinal of the first entry is in the database.
 	base    int64
 	maxRows int
@@ -33,8 +35,9 @@ type statement struct {
 // A compiler writes one select.
 type compiler struct {
 	conditions
-	s *connectors.Select
-	t *table
+	s     *connectors.Select
+	t     *table
+	byKey bool
 	// nulls are the masks of the cursors, After and Before.
 	after, before uint32
 }
@@ -81,6 +84,7 @@ func compileSelect(m *model, s *connectors.Select, after, before uint32) (*state
 	if st.bind && m.d.name() == Postgres {
 		st.base = 1 // WITH ORDINALITY counts from 1, json_each from 0
 	}
+	st.byKey = c.byKey
 	st.sql, st.params = c.b.sb.String(), c.b.params
 	return st, nil
 }
@@ -254,6 +258,15 @@ func (c *compiler) where(alias string, terms []term, join string) (string, error
 
 // boundRecords writes a select of the records of every entry.
 func (c *compiler) boundRecords() ([]cell, error) {
+	if c.s.Page == nil && len(c.s.Bind) == 1 {
+		f, err := c.t.column(c.s.Bind[0])
+		if err != nil {
+			return nil, err
+		}
+		if c.m.d.ordinalByKey(f) {
+			return c.recordsByKey(f)
+		}
+	}
 	join, fields, err := c.bindJoin()
 	if err != nil {
 		return nil, err
@@ -275,6 +288,32 @@ func (c *compiler) boundRecords() ([]cell, error) {
 	}
 	c.b.write("select ", join.ordinal, ", ", strings.Join(exprs, ", "), " from ", join.from, join.join, c.t.sql, " ", mainAlias, where,
 		" order by ", join.ordinal)
+	if len(terms) > 0 {
+		c.b.write(", ", c.orderBy(terms, false, nil))
+	}
+	c.b.write(c.limit())
+	return cells, nil
+}
+
+// recordsByKey writes a select of the records of every entry, each with its key
+// in front.
+func (c *compiler) recordsByKey(f *column) ([]cell, error) {
+	c.byKey = true
+	key := f.plain(mainAlias)
+	exprs, cells, err := c.cellExprs(mainAlias)
+	if err != nil {
+		return nil, err
+	}
+	terms, err := c.terms(c.t, mainAlias, c.s.Order)
+	if err != nil {
+		return nil, err
+	}
+	entries := c.b.add(param{kind: paramBind, typ: &f.typ, field: f.name})
+	where, err := c.where(mainAlias, terms, c.m.d.in(key, entries, false))
+	if err != nil {
+		return nil, err
+	}
+	c.b.write("select ", key, ", ", strings.Join(exprs, ", "), " from ", c.t.sql, " ", mainAlias, where, " order by ", key)
 	if len(terms) > 0 {
 		c.b.write(", ", c.orderBy(terms, false, nil))
 	}

@@ -26,6 +26,9 @@ type dialect interface {
 	// noLimit is the text of a page without an end that has an offset; "" where
 	// none is needed.
 	noLimit() string
+	// ordinalByKey tells that keys of the column are equal exactly where their
+	// bytes are, so that the entry of a row can be found by the row's key.
+	ordinalByKey(f *column) bool
 	// bind writes the join over the entries of Query.Bind.
 	bind(b *builder, fields []*column) bindJoin
 	// pagePerEntry writes the select of a page per entry.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -13,16 +14,17 @@ import (
 // pgRows is the answer to one statement. The connection goes back to the pool
 // as soon as the last row was read.
 type pgRows struct {
-	p      *pgBackend
-	conn   *pgxpool.Conn // nil in a snapshot, and when done
-	rr     *pgconn.ResultReader
-	pr     *pgPrepared
-	st     *statement
-	cancel context.CancelFunc
-	first  *connectors.Block   // read when the query was sent
-	more   []*connectors.Block // the others, in a snapshot
-	count  int
-	err    error
+	p       *pgBackend
+	conn    *pgxpool.Conn // nil in a snapshot, and when done
+	rr      *pgconn.ResultReader
+	pr      *pgPrepared
+	st      *statement
+	entries entryIndex
+	cancel  context.CancelFunc
+	first   *connectors.Block   // read when the query was sent
+	more    []*connectors.Block // the others, in a snapshot
+	count   int
+	err     error
 }
 
 // Next returns the next block. The context is the query's own.
@@ -111,18 +113,19 @@ func (r *pgRows) readAll() error {
 	}
 }
 
-// fill reads rows into one block; nil where there are none. At the last row the
-// reader is closed.
+// fill reads rows into one block; nil where there are none. After the last row
+// the connection is given back; after an error it is not, so that a caller may
+// try again on it.
 func (r *pgRows) fill() (*connectors.Block, error) {
 	block := r.st.hint.newBlock(len(r.st.cells), r.st.bind)
 	for len(block.Data) < connectors.MaxBlockBytes {
 		if !r.rr.NextRow() {
 			_, err := r.rr.Close()
 			r.rr = nil
-			r.done()
 			if err != nil {
 				return nil, err
 			}
+			r.done()
 			r.st.hint.learn(block)
 			if block.Rows() == 0 {
 				return nil, nil
@@ -141,13 +144,12 @@ func (r *pgRows) fill() (*connectors.Block, error) {
 // row appends the cells of one row.
 func (r *pgRows) row(block *connectors.Block, values [][]byte) {
 	if r.st.bind {
-		ordinal := values[0]
-		values = values[1:]
-		if len(ordinal) == 8 {
-			block.Bind = append(block.Bind, uint32(int64(binary.BigEndian.Uint64(ordinal))-r.st.base))
+		if r.st.byKey {
+			block.Bind = append(block.Bind, r.entries.of(values[0]))
 		} else {
-			block.Bind = append(block.Bind, binary.BigEndian.Uint32(ordinal)-uint32(r.st.base))
+			block.Bind = append(block.Bind, uint32(int64(binary.BigEndian.Uint64(values[0]))-r.st.base))
 		}
+		values = values[1:]
 	}
 	for i, raw := range values {
 		start := len(block.Data)
@@ -165,4 +167,57 @@ func (r *pgRows) row(block *connectors.Block, values [][]byte) {
 
 func rowCap(n int) error {
 	return connectors.Errorf(connectors.CodeRowCapExceeded, "the answer has more than %d records", n)
+}
+
+// An entryIndex finds the entry of a row by its key, for types whose keys are
+// equal exactly where their bytes are.
+type entryIndex struct {
+	ints   map[int64]uint32
+	uuids  map[uuid.UUID]uint32
+	last   [16]byte // the key before, and its entry: rows of one entry stand together
+	length int
+	entry  uint32
+}
+
+// index prepares the entries. What is no key of the type is refused by the
+// database itself.
+func (x *entryIndex) index(bind [][]connectors.Value) {
+	for i := range bind {
+		v := &bind[i][0]
+		switch v.Kind {
+		case connectors.KindInt:
+			if n, ok := v.Int64(); ok {
+				if x.ints == nil {
+					x.ints = make(map[int64]uint32, len(bind))
+				}
+				x.ints[n] = uint32(i)
+			}
+		case connectors.KindString:
+			if u, err := uuid.Parse(v.Text); err == nil {
+				if x.uuids == nil {
+					x.uuids = make(map[uuid.UUID]uint32, len(bind))
+				}
+				x.uuids[u] = uint32(i)
+			}
+		}
+	}
+}
+
+// of is the entry of a key in binary format.
+func (x *entryIndex) of(raw []byte) uint32 {
+	if x.length == len(raw) && string(x.last[:x.length]) == string(raw) {
+		return x.entry
+	}
+	switch len(raw) {
+	case 2:
+		x.entry = x.ints[int64(int16(binary.BigEndian.Uint16(raw)))]
+	case 4:
+		x.entry = x.ints[int64(int32(binary.BigEndian.Uint32(raw)))]
+	case 8:
+		x.entry = x.ints[int64(binary.BigEndian.Uint64(raw))]
+	case 16:
+		x.entry = x.uuids[uuid.UUID(raw)]
+	}
+	x.length = copy(x.last[:], raw)
+	return x.entry
 }

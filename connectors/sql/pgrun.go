@@ -160,12 +160,15 @@ func (p *pgBackend) query(ctx context.Context, st *statement, q *connectors.Quer
 	if q.Select.Timeout > 0 {
 		ctx, cancel = context.WithTimeout(ctx, q.Select.Timeout)
 	}
-	var rows *pgRows
+	rows := &pgRows{p: p, st: st}
+	if st.byKey {
+		rows.entries.index(q.Bind)
+	}
 	var err error
 	if q.Snapshot != nil {
-		rows, err = p.inSnapshot(ctx, st, q.Snapshot, args)
+		err = p.inSnapshot(ctx, rows, q.Snapshot, args)
 	} else {
-		rows, err = p.alone(ctx, st, args)
+		err = p.alone(ctx, rows, args)
 	}
 	if err != nil {
 		if cancel != nil {
@@ -181,30 +184,27 @@ func (p *pgBackend) query(ctx context.Context, st *statement, q *connectors.Quer
 }
 
 // alone runs a statement without a transaction.
-func (p *pgBackend) alone(ctx context.Context, st *statement, args *pgArgs) (*pgRows, error) {
+func (p *pgBackend) alone(ctx context.Context, rows *pgRows, args *pgArgs) error {
 	conn, err := p.pool.Acquire(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	rows.conn = conn
 	c := conn.Conn().PgConn()
 	for attempt := 0; ; attempt++ {
-		pr, err := p.prepared(ctx, c, st)
-		if err != nil {
-			conn.Release()
-			return nil, err
-		}
-		rr := c.ExecStatement(ctx, pr.sd, args.values, nil, binaryFormat())
-		rows := &pgRows{p: p, conn: conn, rr: rr, pr: pr, st: st}
-		rows.first, rows.err = rows.fill()
-		if rows.err != nil && rows.count == 0 {
-			err := rows.err
-			if attempt == 0 && forget(c, st, err) && !c.IsClosed() {
-				continue
-			}
+		if rows.pr, err = p.prepared(ctx, c, rows.st); err != nil {
 			rows.done()
-			return nil, err
+			return err
 		}
-		return rows, nil
+		rows.rr = c.ExecStatement(ctx, rows.pr.sd, args.values, nil, binaryFormat())
+		rows.first, rows.err = rows.fill()
+		if rows.err == nil || rows.count > 0 {
+			return nil
+		}
+		if attempt > 0 || !forget(c, rows.st, rows.err) || c.IsClosed() {
+			rows.done()
+			return rows.err
+		}
 	}
 }
 
@@ -216,38 +216,37 @@ const beginSnapshot = "begin isolation level repeatable read read only"
 // inSnapshot runs a statement on the connection of the snapshot. The whole
 // answer is read at once: the next query of the snapshot needs the connection,
 // and may come before these rows are looked at.
-func (p *pgBackend) inSnapshot(ctx context.Context, st *statement, s *connectors.Snapshot, args *pgArgs) (*pgRows, error) {
+func (p *pgBackend) inSnapshot(ctx context.Context, rows *pgRows, s *connectors.Snapshot, args *pgArgs) error {
 	held, ok := s.Lock()
 	if !ok {
-		return nil, connectors.Errorf(connectors.CodeBadInput, "the snapshot has ended")
+		return connectors.Errorf(connectors.CodeBadInput, "the snapshot has ended")
 	}
 	defer s.Unlock()
 	snap, _ := held.(*pgSnapshot)
-	rows := &pgRows{p: p, st: st}
 	if snap != nil {
 		c := snap.conn.Conn().PgConn()
-		pr, err := p.prepared(ctx, c, st)
-		if err != nil {
-			return nil, err
+		var err error
+		if rows.pr, err = p.prepared(ctx, c, rows.st); err != nil {
+			return err
 		}
-		rows.pr, rows.rr = pr, c.ExecStatement(ctx, pr.sd, args.values, nil, binaryFormat())
+		rows.rr = c.ExecStatement(ctx, rows.pr.sd, args.values, nil, binaryFormat())
 		if err := rows.readAll(); err != nil {
-			forget(c, st, err)
-			return nil, err
+			forget(c, rows.st, err)
+			return err
 		}
-		return rows, nil
+		return nil
 	}
 	conn, err := p.pool.Acquire(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := p.begin(ctx, conn.Conn().PgConn(), rows, args); err != nil {
-		forget(conn.Conn().PgConn(), st, err)
+		forget(conn.Conn().PgConn(), rows.st, err)
 		endSnapshot(ctx, conn)
-		return nil, err
+		return err
 	}
 	s.Hold(&pgSnapshot{conn}, func() { endSnapshot(ctx, conn) })
-	return rows, nil
+	return nil
 }
 
 // begin sends BEGIN and the first statement together: one round trip.

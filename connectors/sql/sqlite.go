@@ -117,6 +117,8 @@ func (sqliteDialect) aggregateType(s connectors.Scalar, of *sqlType) *sqlType {
 	return &sqlType{scalar: s}
 }
 
+func (sqliteDialect) ordinalByKey(*column) bool { return false }
+
 // bind turns the entries, one JSON parameter, into a table.
 func (sqliteDialect) bind(b *builder, fields []*column) bindJoin {
 	p := param{kind: paramBinds}
