@@ -1,0 +1,207 @@
+package policy
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/countersign/countersign/connectors"
+)
+
+// ChangeFacts are one change as rules look at it. Fields go by the graph's names.
+type ChangeFacts struct {
+	Object string // "source.collection" or "source.function"
+	Act    Act
+	// Principal is who asks, with the chain behind it.
+	Principal *Principal
+	// Input is the object of what is given: the fields written, or the arguments.
+	Input connectors.Value
+	// Before and After are objects, one for each record touched; none for calls,
+	// Before none for create, After none for delete.
+	Before, After []connectors.Value
+	// Records is how many records are touched; 1 for a call.
+	Records int
+}
+
+// A Routing says what happens to a change that must be proposed. The zero Routing
+// is met by nobody.
+type Routing struct {
+	Then string // ThenReview, ThenApprove, ThenReject
+	// Rule is the name of the rule that matched; "" for the defaults. Of several
+	// changes, their rules joined by ",".
+	Rule          string
+	PolicyVersion string
+	Say           string // shown to who asks
+	// Seats must be filled by distinct persons; for ThenReview only.
+	Seats []Seat
+	// Veto is how many rejections reject.
+	Veto           int
+	Expire         time.Duration
+	ReasonRequired bool
+}
+
+// Route finds the first rule that matches a change. A filter that is unknown
+// matches a rule that rejects, and no other.
+func (e *Engine) Route(c ChangeFacts) (Routing, error) {
+	o, ok := e.names.byName[c.Object]
+	if !ok {
+		return Routing{}, connectors.Errorf(connectors.CodeBadInput, "there is nothing of that name")
+	}
+	if e.approvals == nil {
+		return Routing{}, connectors.Errorf(connectors.CodeNoEligibleReviewer, "nothing says who decides about changes: there is no approvals.yaml")
+	}
+	f := facts{change: &c, arguments: e.names.objects[o].Function}
+	for _, r := range e.approvals.rules {
+		if !e.ruleMatches(r, o, f) {
+			continue
+		}
+		out := Routing{Then: r.then, Rule: r.name, PolicyVersion: e.version, Say: r.say,
+			Veto: r.veto, Expire: r.expire, ReasonRequired: r.reason}
+		if out.Expire == 0 {
+			out.Expire = e.approvals.expire
+		}
+		if r.then == ThenReview {
+			out.Seats = e.seats(r.requires, o, f)
+		}
+		return out, nil
+	}
+	return Routing{Then: ThenReview, PolicyVersion: e.version, Veto: 1, Expire: e.approvals.expire,
+		Seats: e.seats(nil, o, f)}, nil
+}
+
+func (e *Engine) ruleMatches(r *rule, o int32, f facts) bool {
+	c := f.change
+	if bitOf(c.Act)&r.acts == 0 || !e.ruleOn(r, o, c) || !e.ruleBy(r, c.Principal) {
+		return false
+	}
+	truth := True
+	if r.when != nil {
+		truth = Unknown // unless it was bound for this object
+		if node := r.when[o]; node != nil {
+			truth = node.eval(f)
+		}
+	}
+	if r.then == ThenReject {
+		return truth != False
+	}
+	return truth == True
+}
+
+// ruleOn tells whether the rule is about the object; one that names fields is
+// about changes that give one of them.
+func (e *Engine) ruleOn(r *rule, o int32, c *ChangeFacts) bool {
+	return slices.ContainsFunc(r.targets, func(t *target) bool {
+		if !t.has(o) {
+			return false
+		}
+		return t.selection == whole || slices.ContainsFunc(c.Input.Members, func(m connectors.Member) bool {
+			field, ok := e.names.fields[o][m.Name]
+			return ok && m.Value.Kind != connectors.KindAbsent && t.covers(o, field, false, true)
+		})
+	})
+}
+
+func (e *Engine) ruleBy(r *rule, p *Principal) bool {
+	if r.by == "" {
+		return true
+	}
+	if p == nil {
+		return false
+	}
+	kind, name, named := strings.Cut(r.by, ":")
+	switch {
+	case !named:
+		return string(p.Kind) == r.by
+	case kind == "role":
+		return slices.Contains(e.Expand(p), name)
+	}
+	return p.Kind == Agent && p.ID == r.by
+}
+
+// seats are those that are asked for: one with a filter is, unless the filter is
+// certainly false. Where nothing is left the defaults hold, so that no rule ends
+// without anybody.
+func (e *Engine) seats(requires []requirement, o int32, f facts) []Seat {
+	var out []Seat
+	for _, r := range requires {
+		if r.when != nil && r.when[o].eval(f) == False {
+			continue
+		}
+		out = append(out, Seat{Role: r.role, Count: r.count, Confirm: r.confirm, Else: r.els})
+	}
+	if len(out) == 0 {
+		for _, r := range e.approvals.requires {
+			out = append(out, Seat{Role: r.role, Count: r.count, Confirm: r.confirm, Else: r.els})
+		}
+	}
+	return mergeSeats(out)
+}
+
+// Combine joins the routings of several changes in one proposal: it needs, per
+// role, the largest count that any asks; it is approved by rule only if every
+// change is; the shortest expiry and the smallest veto hold; one reject rejects
+// all. Of no changes it is the zero Routing.
+func Combine(routings []Routing) Routing {
+	if len(routings) == 0 {
+		return Routing{}
+	}
+	then := ThenApprove
+	for _, r := range routings {
+		switch {
+		case r.Then == ThenReject:
+			then = ThenReject
+		case r.Then != ThenApprove && then != ThenReject:
+			then = ThenReview
+		}
+	}
+	out := Routing{Then: then, PolicyVersion: routings[0].PolicyVersion, Veto: routings[0].Veto, Expire: routings[0].Expire}
+	var rules, says []string
+	for _, r := range routings {
+		out.Expire = min(out.Expire, r.Expire)
+		out.Veto = min(out.Veto, r.Veto)
+		out.ReasonRequired = out.ReasonRequired || r.ReasonRequired
+		if r.Then != then {
+			continue
+		}
+		if then == ThenReview {
+			out.Seats = append(out.Seats, r.Seats...)
+		}
+		if r.Rule != "" && !slices.Contains(rules, r.Rule) {
+			rules = append(rules, r.Rule)
+		}
+		if r.Say != "" && !slices.Contains(says, r.Say) {
+			says = append(says, r.Say)
+		}
+	}
+	out.Rule, out.Say = strings.Join(rules, ","), strings.Join(says, "\n")
+	out.Seats = mergeSeats(out.Seats)
+	return out
+}
+
+// MayApprove tells whether the view's holder may decide about a change of these
+// fields (system names, sorted; none for a deletion) of a record: approve lines
+// are asked as they are for the record before, or for a call its arguments. For
+// create it is the record as it would be. params and missing come from Bind.
+func (v *View) MayApprove(object string, fields []string, record connectors.Value, params []connectors.Value, missing []bool) bool {
+	access := v.Object(object)
+	if access == nil || !v.CanDecide || access.Approve == nil {
+		return false
+	}
+	d := access.Approve.Decide(fields)
+	if d.Effect == Denied {
+		return false
+	}
+	read := RecordOf(record)
+	if v.isFunction(object) {
+		read = ArgumentsOf(record)
+	}
+	return Match(DenyMissing(d.Permit, missing), read, params) == True
+}
+
+func (v *View) isFunction(object string) bool {
+	if v.names == nil {
+		return false
+	}
+	o, ok := v.names.byName[object]
+	return ok && v.names.objects[o].Function
+}
