@@ -12,10 +12,11 @@ type Bindings struct {
 	// Operation as validated, for the defaults of variables.
 	Operation *ast.OperationDefinition
 	Variables map[string]any
-	// Params are the values of View.Params, by position; absent where the
-	// principal has no such value, which denies what depends on it.
-	Params []connectors.Value
-	Tenant string
+	// Params are the values of View.Params, and Missing marks those that the
+	// principal has none for: both as View.Bind answers them.
+	Params  []connectors.Value
+	Missing []bool
+	Tenant  string
 	// Authority and Version (of the catalog) are part of every cache key.
 	Authority string
 	Version   string
@@ -27,10 +28,18 @@ type Bindings struct {
 type Values struct {
 	// All are parallel to Plan.Args.
 	All []connectors.Value
-	// Denied tells, per step, that a parameter of the view is missing: the
-	// step has no records.
-	Denied []bool
-	rows   []int
+	// selects replace those of steps for which a parameter is missing; empty
+	// where none is.
+	selects []*connectors.Select
+	rows    []int
+}
+
+// Select is the step's select for this request.
+func (v *Values) Select(s *Step) *connectors.Select {
+	if len(v.selects) > 0 && v.selects[s.ID] != nil {
+		return v.selects[s.ID]
+	}
+	return s.Select
 }
 
 // Step is the values of a step's arguments.
@@ -54,16 +63,20 @@ func (v *Values) PageSize(s *Step) int {
 // COST_EXCEEDED, with the path of the input at fault.
 func (p *Plan) Bind(in *Bindings, out *Values) *connectors.Error {
 	out.All = grow(out.All, len(p.Args))
-	out.Denied = grow(out.Denied, len(p.Steps))
+	out.selects = out.selects[:0]
 	for _, s := range p.Steps {
-		denied, err := p.bind(in, s.ArgFrom, s.ArgTo, out.All)
-		if err != nil {
+		if err := p.bind(in, s.ArgFrom, s.ArgTo, out.All); err != nil {
 			return atStep(err, s.Path)
 		}
-		out.Denied[s.ID] = denied
+		if missing := p.Missing(in, s.ArgFrom, s.ArgTo); missing != nil {
+			if len(out.selects) == 0 {
+				out.selects = make([]*connectors.Select, len(p.Steps))
+			}
+			out.selects[s.ID] = denied(s, missing)
+		}
 	}
 	for _, w := range p.Writes {
-		if _, err := p.bind(in, w.ArgFrom, w.ArgTo, out.All); err != nil {
+		if err := p.bind(in, w.ArgFrom, w.ArgTo, out.All); err != nil {
 			return at(err, w.Key)
 		}
 	}
@@ -86,19 +99,18 @@ func atStep(err *connectors.Error, path []string) *connectors.Error {
 	return &out
 }
 
-// bind computes args[from:to] into all, and tells whether a parameter of the
-// view is missing.
-func (p *Plan) bind(in *Bindings, from, to int, all []connectors.Value) (denied bool, err *connectors.Error) {
+// bind computes args[from:to] into all.
+func (p *Plan) bind(in *Bindings, from, to int, all []connectors.Value) (err *connectors.Error) {
 	mine := all[from:to]
 	var cursor []connectors.Value
 	for i := range mine {
 		a := &p.Args[from+i]
 		switch a.Kind {
 		case ArgParam:
+			mine[i] = connectors.Null
 			if a.Param < len(in.Params) {
 				mine[i] = in.Params[a.Param]
 			}
-			denied = denied || mine[i].Kind == connectors.KindAbsent
 		case ArgValue:
 			mine[i], err = coerce(in, a)
 		case ArgPage:
@@ -116,10 +128,10 @@ func (p *Plan) bind(in *Bindings, from, to int, all []connectors.Value) (denied 
 			mine[i], err = nodeKey(in, a)
 		}
 		if err != nil {
-			return false, err
+			return err
 		}
 	}
-	return denied, nil
+	return nil
 }
 
 func raw(in *Bindings, v *ast.Value) any {

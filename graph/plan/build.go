@@ -163,7 +163,7 @@ func (s *stepBuilder) under(parent *stepBuilder, from, on []*catalog.Field) {
 	for i := range from {
 		s.step.Keys = append(s.step.Keys, parent.internal(from[i]))
 		s.step.KeyScalars = append(s.step.KeyScalars, from[i].Type.Leaf)
-		s.step.KeyTypes = append(s.step.KeyTypes, on[i].Type.Leaf)
+		s.step.keyTypes = append(s.step.keyTypes, on[i].Type)
 		s.sel.Bind = append(s.sel.Bind, on[i].System)
 		name += from[i].System + "\x00" + string(on[i].Type.Leaf) + "\x00"
 	}
@@ -195,7 +195,14 @@ func (b *builder) finish() {
 		p.Args = append(p.Args, s.args...)
 		s.step.ArgTo = len(p.Args)
 		s.step.Select = s.sel.Seal()
-		s.step.rows.fields = max(1, len(s.sel.Columns))
+		s.step.Width = max(1, len(s.sel.Columns))
+		if a := s.sel.Aggregate; a != nil {
+			s.step.Width = len(a.GroupBy) + len(a.Values)
+		}
+		s.step.rows.fields = s.step.Width
+		if s.coll != nil {
+			s.step.MaxBind = s.coll.Source.Schema.Capabilities.MaxBind
+		}
 		p.Steps = append(p.Steps, s.step)
 		if s.step.Parent == nil {
 			p.Roots = append(p.Roots, s.step)

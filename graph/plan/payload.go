@@ -43,6 +43,7 @@ func (b *builder) payload(w *Write, g *group, e catalog.Element) (*Field, *conne
 			if e.Function.Result.Members != nil {
 				f.Select, err = b.object(e.Function.Result.Members, sub.sets, []string{g.key, sub.key})
 			}
+			sourced(f, w.Source)
 		case FieldDiff:
 			f.Select, err = b.members(sub, FieldDiffMember)
 		case FieldErrors:
@@ -76,7 +77,7 @@ func (b *builder) after(w *Write, f *Field, g *group, c *catalog.Collection) *co
 	for _, k := range c.Key {
 		s.sel.Bind = append(s.sel.Bind, k.System)
 		s.step.KeyScalars = append(s.step.KeyScalars, k.Type.Leaf)
-		s.step.KeyTypes = append(s.step.KeyTypes, k.Type.Leaf)
+		s.step.keyTypes = append(s.step.keyTypes, k.Type)
 	}
 	s.step.Bind = b.bind(bindKey{write: w})
 	f.Step = s.step

@@ -13,6 +13,7 @@ package plan
 
 import (
 	"github.com/countersign/countersign/connectors"
+	"github.com/countersign/countersign/graph/catalog"
 )
 
 // A Plan is immutable and shared between requests and goroutines.
@@ -62,10 +63,10 @@ type Step struct {
 	Bind int
 	// Keys are the columns of the parent's rows that hold the bind values.
 	Keys []int
-	// KeyScalars are the scalars those cells are written in, and KeyTypes the
-	// scalars of the fields compared with them.
+	// KeyScalars are the scalars those cells are written in; keyTypes the types
+	// of the fields compared with them.
 	KeyScalars []connectors.Scalar
-	KeyTypes   []connectors.Scalar
+	keyTypes   []*catalog.Type
 	Children   []*Step
 	// Group is the snapshot group, -1 where the step is alone in its own.
 	Group int
@@ -78,9 +79,18 @@ type Step struct {
 	Path []string
 	// One tells that an entry has at most one row.
 	One bool
-	// Node is the place of a node(id:) argument among the step's args, -1
-	// otherwise.
+	// MaxBind is the largest number of entries of one query; 0: no limit.
+	MaxBind int
+	// Width is the number of cells of a row.
+	Width int
+
 	rows rowsEstimate
+}
+
+// Cast makes a value of the i-th key one of the field it is compared with. ok is
+// false where no record can have it: then there is nothing to ask.
+func (s *Step) Cast(i int, v connectors.Value) (out connectors.Value, ok bool) {
+	return catalog.Cast(v, s.keyTypes[i])
 }
 
 // A Page says how the rows of a step are cut and where they continue.

@@ -158,8 +158,20 @@ func (b *builder) recordField(s *stepBuilder, g *group, path []string) (*Field, 
 	if err != nil {
 		return nil, err
 	}
-	f.Column, f.Source = col, s.step.Source
+	f.Column = col
+	sourced(f, s.step.Source)
 	return f, nil
+}
+
+// sourced sets the source that errors of the field and of what is projected
+// from it name.
+func sourced(f *Field, source string) {
+	f.Source = source
+	if f.Select != nil {
+		for _, sub := range f.Select.Fields {
+			sourced(sub, source)
+		}
+	}
 }
 
 // value plans a value inside a cell: copied where it is a scalar, projected
@@ -311,9 +323,9 @@ func (b *builder) call(g *group, fn *catalog.Function, path []string) (*Field, *
 		s.sel.Call = append(s.sel.Call, connectors.ArgOperand{Name: p.Field, Operand: p.Operand})
 	}
 	f := newField(g, FieldCall)
-	f.Step, f.Source = s.step, s.step.Source
+	f.Step = s.step
 	if fn.Result == nil {
-		f.Kind = FieldConst
+		f.Kind, f.Text = FieldConst, []byte("null")
 		return f, nil
 	}
 	f.Leaf = leafOf(fn.Result, g.first.Definition.Type)
@@ -321,6 +333,7 @@ func (b *builder) call(g *group, fn *catalog.Function, path []string) (*Field, *
 	if fn.Result.Members != nil {
 		f.Select, err = b.object(fn.Result.Members, g.sets, path)
 	}
+	sourced(f, s.step.Source)
 	return f, err
 }
 

@@ -45,8 +45,17 @@ type Write struct {
 	Review []string
 	// KeyFields are the key's fields by the system's own names.
 	KeyFields []string
-	// Diff says how a record of it is shown to the caller.
+	// Diff says how a record of it is shown to the caller; nil: not at all.
 	Diff *DiffShape
+	// Visible is what a record addressed by key must match to be shown; nil:
+	// every one. Records found by a filter match it already.
+	Visible *connectors.Condition
+	// Atomic: the source does all steps of a change or none.
+	Atomic bool
+	// Names are the graph's names of fields and arguments, by the system's own,
+	// and Input the argument they stand in.
+	Names map[string]string
+	Input string
 
 	table *argTable
 }
@@ -143,7 +152,11 @@ func (b *builder) recordWrite(w *Write, g *group, c *catalog.Collection) *connec
 		return forbidden()
 	}
 	w.Source, w.Object, w.Collection = c.Source.Name, c.Object, c.Name
-	w.Class, w.Preview = act.Class, act.Preview
+	w.Class, w.Preview, w.Atomic = act.Class, act.Preview, c.Source.Schema.Capabilities.Atomic
+	w.Names = map[string]string{}
+	for _, f := range c.Fields {
+		w.Names[f.System] = f.Name
+	}
 	for _, f := range c.Key {
 		w.KeyFields = append(w.KeyFields, f.System)
 	}
@@ -164,6 +177,7 @@ func (b *builder) recordWrite(w *Write, g *group, c *catalog.Collection) *connec
 	case connectors.Create:
 		err = b.creates(w, g, c, grant)
 	case connectors.Update:
+		w.Input = "patch"
 		v, bad := b.argument(g.first, "patch", false)
 		if bad != nil {
 			return bad
@@ -276,6 +290,7 @@ func (b *builder) creates(w *Write, g *group, c *catalog.Collection, grant *poli
 	if w.Many {
 		name = "inputs"
 	}
+	w.Input = name
 	v, err := b.argument(g.first, name, false)
 	if err != nil {
 		return err
@@ -374,7 +389,11 @@ func (b *builder) callWrite(w *Write, g *group, fn *catalog.Function) *connector
 		return forbidden()
 	}
 	w.Source, w.Object, w.Function = fn.Source.Name, fn.Object, fn.Name
-	w.Class, w.Preview = fn.Spec.Act.Class, fn.Spec.Act.Preview
+	w.Class, w.Preview, w.Atomic = fn.Spec.Act.Class, fn.Spec.Act.Preview, fn.Source.Schema.Capabilities.Atomic
+	w.Names, w.Input = map[string]string{}, "input"
+	for _, f := range fn.Args {
+		w.Names[f.System] = f.Name
+	}
 	inputs, err := b.inputs(g.first)
 	if err != nil {
 		return err
@@ -434,6 +453,9 @@ func (b *builder) review(w *Write, c *catalog.Collection, access *policy.Access)
 		return
 	}
 	w.Diff = &DiffShape{Fields: map[string]DiffField{}}
+	if !w.Many && w.Kind != connectors.Create {
+		w.Visible = w.table.bound(access.Read.Row)
+	}
 	for _, f := range c.Fields {
 		cell, ok := access.Read.Fields[f.System]
 		if !ok || cell.If != nil || f.Secret || f.Hidden {
