@@ -116,7 +116,7 @@ func (c *compiler) having() error {
 			x += " <= " + c.b.add(p)
 		case connectors.OpIn, connectors.OpNotIn:
 			p.kind = paramList
-			x = c.m.d.in(x, c.b.add(p), h.Op == connectors.OpNotIn)
+			x = c.m.d.in(x, c.b.add(p), typ, h.Op == connectors.OpNotIn)
 		case connectors.OpIsNull:
 			p.kind = paramBool
 			x = "(" + x + " is null) = " + c.b.add(p)

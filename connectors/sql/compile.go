@@ -309,7 +309,7 @@ func (c *compiler) recordsByKey(f *column) ([]cell, error) {
 		return nil, err
 	}
 	entries := c.b.add(param{kind: paramBind, typ: &f.typ, field: f.name})
-	where, err := c.where(mainAlias, terms, c.m.d.in(key, entries, false))
+	where, err := c.where(mainAlias, terms, c.m.d.in(key, entries, &f.typ, false))
 	if err != nil {
 		return nil, err
 	}

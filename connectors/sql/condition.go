@@ -102,7 +102,7 @@ func (c conditions) comparison(t *table, alias string, cond *connectors.Conditio
 	case connectors.OpLte:
 		return "(" + e + " <= " + c.b.value(paramValue, col, cond.Operand) + ")", nil
 	case connectors.OpIn, connectors.OpNotIn:
-		return "(" + c.m.d.in(e, c.b.value(paramList, col, cond.Operand), cond.Op == connectors.OpNotIn) + ")", nil
+		return "(" + c.m.d.in(e, c.b.value(paramList, col, cond.Operand), &col.typ, cond.Op == connectors.OpNotIn) + ")", nil
 	case connectors.OpIsNull:
 		return c.isNull(col, alias, cond)
 	case connectors.OpHasKey:

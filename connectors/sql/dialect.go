@@ -16,7 +16,7 @@ type dialect interface {
 	// placeholder writes the n-th (from 1) parameter.
 	placeholder(n int, p *param) string
 	// in writes membership in a list parameter.
-	in(expr, placeholder string, negate bool) string
+	in(expr, placeholder string, t *sqlType, negate bool) string
 	// match writes a text comparison (like … contains) over one parameter.
 	match(op connectors.Op, expr, placeholder string) string
 	// hasKey writes whether a JSON object has a member.
@@ -61,8 +61,6 @@ type sqlType struct {
 	// param is the type that a parameter is cast to; "" where the system has no
 	// need of it.
 	param string
-	// text tells that like and its relatives need no cast.
-	text bool
 	// ops are the comparisons the system evaluates; order and group likewise.
 	ops          []connectors.Op
 	order, group bool

@@ -240,7 +240,7 @@ func (p *pgBackend) inSnapshot(ctx context.Context, rows *pgRows, s *connectors.
 	if err != nil {
 		return err
 	}
-	if err := p.begin(ctx, conn.Conn().PgConn(), rows, args); err != nil {
+	if err := p.beginWith(ctx, conn.Conn().PgConn(), rows, args); err != nil {
 		forget(conn.Conn().PgConn(), rows.st, err)
 		endSnapshot(ctx, conn)
 		return err
@@ -249,8 +249,8 @@ func (p *pgBackend) inSnapshot(ctx context.Context, rows *pgRows, s *connectors.
 	return nil
 }
 
-// begin sends BEGIN and the first statement together: one round trip.
-func (p *pgBackend) begin(ctx context.Context, c *pgconn.PgConn, rows *pgRows, args *pgArgs) error {
+// beginWith sends BEGIN and the first statement together: one round trip.
+func (p *pgBackend) beginWith(ctx context.Context, c *pgconn.PgConn, rows *pgRows, args *pgArgs) error {
 	pr, err := p.prepared(ctx, c, rows.st)
 	if err != nil {
 		return err

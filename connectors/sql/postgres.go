@@ -39,9 +39,7 @@ func pgTypes(native string) (sqlType, bool) {
 	case "bool":
 		return plain(connectors.ScalarBoolean, "bool")
 	case "text", "varchar":
-		t, _ := plain(connectors.ScalarString, "text")
-		t.text = true
-		return t, true
+		return plain(connectors.ScalarString, "text")
 	case "bpchar":
 		return plain(connectors.ScalarString, "bpchar")
 	case "timestamptz":
@@ -125,7 +123,7 @@ func (postgres) placeholder(n int, p *param) string {
 	return text + "::text"
 }
 
-func (postgres) in(expr, placeholder string, negate bool) string {
+func (postgres) in(expr, placeholder string, _ *sqlType, negate bool) string {
 	if negate {
 		return expr + " <> all(" + placeholder + ")"
 	}

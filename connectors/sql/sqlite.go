@@ -67,7 +67,7 @@ const timestamps = "rtrim(replace(%s, ' ', 'T'), 'Z')"
 
 func (sqliteDialect) columnType(f *connectors.Field) (sqlType, error) {
 	s := f.Type.Leaf()
-	t := sqlType{scalar: s, ops: opsFor(s), order: true, group: true, text: true}
+	t := sqlType{scalar: s, ops: opsFor(s), order: true, group: true}
 	if d := strings.ToUpper(f.Type.Native); strings.Contains(d, "DATE") || strings.Contains(d, "TIMESTAMP") {
 		// The driver makes a time of columns declared so; of an expression it
 		// does not.
@@ -84,11 +84,15 @@ func (sqliteDialect) columnType(f *connectors.Field) (sqlType, error) {
 
 func (sqliteDialect) placeholder(n int, _ *param) string { return "?" + strconv.Itoa(n) }
 
-func (sqliteDialect) in(expr, placeholder string, negate bool) string {
+func (sqliteDialect) in(expr, placeholder string, t *sqlType, negate bool) string {
 	if negate {
 		expr += " not"
 	}
-	return expr + " in (select value from json_each(" + placeholder + "))"
+	value := "value"
+	if t.scalar == connectors.ScalarBytes {
+		value = "unhex(value)"
+	}
+	return expr + " in (select " + value + " from json_each(" + placeholder + "))"
 }
 
 // match uses GLOB where case counts: LIKE ignores it in ASCII.
