@@ -226,6 +226,9 @@ func sortedObjects(set map[int32]bool) []int32 {
 // lintApprover reports a role that is asked to decide about objects that no
 // approve line of it, or of what it holds, covers, or that it cannot read.
 func (l *loader) lintApprover(e *Engine, role string, at yamlNode, objects []int32) {
+	if role == "*" || role == string(Anonymous) {
+		return // reported where it stands
+	}
 	held := append([]string{role, "*"}, e.holds[role]...)
 	var noApprove, denied, noRead []string
 	for _, o := range objects {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"path"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -117,16 +118,10 @@ func (e *Engine) roles(l *loader) error {
 	}
 	e.holds = map[string][]string{}
 	for _, h := range l.holds {
-		if e.holds[h.member] != nil {
-			continue
+		if h.role == h.member || slices.Contains(e.rules.holds(h.role), h.member) {
+			l.add(h.at.at(0, ProblemCycle, `the role "`+h.member+`" holds itself`, ""))
 		}
-		held := e.rules.holds(h.member)
-		for _, r := range held {
-			if r == h.member {
-				l.add(h.at.at(0, ProblemCycle, `the role "`+h.member+`" holds itself`, ""))
-			}
-		}
-		e.holds[h.member] = held
+		e.holds[h.member] = e.rules.holds(h.member)
 	}
 	return nil
 }

@@ -43,6 +43,9 @@ type Routing struct {
 // Route finds the first rule that matches a change. A filter that is unknown
 // matches a rule that rejects, and no other.
 func (e *Engine) Route(c ChangeFacts) (Routing, error) {
+	if e == nil {
+		return Routing{}, connectors.Errorf(connectors.CodeForbidden, "there is no policy")
+	}
 	o, ok := e.names.byName[c.Object]
 	if !ok {
 		return Routing{}, connectors.Errorf(connectors.CodeBadInput, "there is nothing of that name")
