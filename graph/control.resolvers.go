@@ -7,100 +7,154 @@ package graph
 
 import (
 	"context"
-	"fmt"
 
+	"github.com/countersign/countersign/connectors"
 	"github.com/countersign/countersign/graph/generated"
 	"github.com/countersign/countersign/graph/model"
+	"github.com/countersign/countersign/policy"
+	"github.com/countersign/countersign/proposals"
 )
 
 // Sources is the resolver for the sources field.
 func (r *countersignResolver) Sources(ctx context.Context, obj *model.Countersign) ([]*model.CountersignSource, error) {
-	panic(fmt.Errorf("not implemented: Sources - sources"))
+	c, err := callerOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r.sources(c), nil
 }
 
 // Agents is the resolver for the agents field.
 func (r *countersignResolver) Agents(ctx context.Context, obj *model.Countersign) ([]*model.CountersignAgent, error) {
-	panic(fmt.Errorf("not implemented: Agents - agents"))
+	c, err := callerOf(ctx)
+	if err != nil || c.Principal.Kind != policy.Human {
+		return nil, err
+	}
+	return r.agents(ctx, c)
 }
 
 // Audit is the resolver for the audit field.
 func (r *countersignResolver) Audit(ctx context.Context, obj *model.Countersign, first *int, after *string, subject *string) (*model.CountersignAuditConnection, error) {
-	panic(fmt.Errorf("not implemented: Audit - audit"))
+	return r.auditPage(ctx, first, after, subject)
 }
 
 // ApproveProposal is the resolver for the approveProposal field.
 func (r *mutationResolver) ApproveProposal(ctx context.Context, id string, revision int, contentHash string, reviewHash string, comment *string) (*model.Proposal, error) {
-	panic(fmt.Errorf("not implemented: ApproveProposal - approveProposal"))
+	c, err := callerOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e, err := r.Resolver.Proposals.Approve(ctx, c.Principal, proposals.Decide{Handle: id, Revision: revision, ContentHash: contentHash, ReviewHash: reviewHash, Comment: value(comment)})
+	return shown(c, e, err)
 }
 
 // RejectProposal is the resolver for the rejectProposal field.
 func (r *mutationResolver) RejectProposal(ctx context.Context, id string, revision int, contentHash string, comment *string) (*model.Proposal, error) {
-	panic(fmt.Errorf("not implemented: RejectProposal - rejectProposal"))
+	c, err := callerOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e, err := r.Resolver.Proposals.Reject(ctx, c.Principal, proposals.Decide{Handle: id, Revision: revision, ContentHash: contentHash, Comment: value(comment)})
+	return shown(c, e, err)
 }
 
 // WithdrawProposal is the resolver for the withdrawProposal field.
 func (r *mutationResolver) WithdrawProposal(ctx context.Context, id string) (*model.Proposal, error) {
-	panic(fmt.Errorf("not implemented: WithdrawProposal - withdrawProposal"))
+	c, err := callerOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e, err := r.Resolver.Proposals.Withdraw(ctx, c.Principal, id, "")
+	return shown(c, e, err)
 }
 
 // SettleProposal is the resolver for the settleProposal field.
 func (r *mutationResolver) SettleProposal(ctx context.Context, id string, outcome model.SettledOutcome, evidence string) (*model.Proposal, error) {
-	panic(fmt.Errorf("not implemented: SettleProposal - settleProposal"))
+	c, err := callerOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	to := proposals.Failed
+	if outcome == model.SettledOutcomeApplied {
+		to = proposals.Executed
+	}
+	e, err := r.Resolver.Proposals.Settle(ctx, c.Principal, proposals.Settle{Handle: id, To: to, Evidence: evidence})
+	return shown(c, e, err)
 }
 
 // CountersignSuspendAgent is the resolver for the countersignSuspendAgent field.
 func (r *mutationResolver) CountersignSuspendAgent(ctx context.Context, name string) (*model.CountersignAgent, error) {
-	panic(fmt.Errorf("not implemented: CountersignSuspendAgent - countersignSuspendAgent"))
+	return r.suspend(ctx, name, true)
 }
 
 // CountersignResumeAgent is the resolver for the countersignResumeAgent field.
 func (r *mutationResolver) CountersignResumeAgent(ctx context.Context, name string) (*model.CountersignAgent, error) {
-	panic(fmt.Errorf("not implemented: CountersignResumeAgent - countersignResumeAgent"))
+	return r.suspend(ctx, name, false)
 }
 
 // CanApprove is the resolver for the canApprove field.
 func (r *proposalResolver) CanApprove(ctx context.Context, obj *model.Proposal) (*model.ProposalCanDecide, error) {
-	panic(fmt.Errorf("not implemented: CanApprove - canApprove"))
+	c, err := callerOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r.canApprove(ctx, c, obj), nil
 }
 
 // Events is the resolver for the events field.
 func (r *proposalResolver) Events(ctx context.Context, obj *model.Proposal, first *int) ([]*model.ProposalEvent, error) {
-	panic(fmt.Errorf("not implemented: Events - events"))
+	return r.events(ctx, obj.ID, first)
 }
 
 // Audit is the resolver for the audit field.
 func (r *proposalResolver) Audit(ctx context.Context, obj *model.Proposal) ([]*model.CountersignAuditEvent, error) {
-	panic(fmt.Errorf("not implemented: Audit - audit"))
+	c, err := callerOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r.auditOf(ctx, c, obj.ID, 0, maxAudit)
 }
 
 // Viewer is the resolver for the viewer field.
 func (r *queryResolver) Viewer(ctx context.Context) (*model.Viewer, error) {
-	panic(fmt.Errorf("not implemented: Viewer - viewer"))
+	c, err := callerOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return viewerModel(c), nil
 }
 
 // Proposal is the resolver for the proposal field.
 func (r *queryResolver) Proposal(ctx context.Context, id string) (*model.Proposal, error) {
-	panic(fmt.Errorf("not implemented: Proposal - proposal"))
+	c, err := callerOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e, err := r.Resolver.Proposals.Get(ctx, c.Principal, id)
+	if connectors.CodeOf(err) == connectors.CodeNotFound {
+		return nil, nil
+	}
+	return shown(c, e, err)
 }
 
 // Proposals is the resolver for the proposals field.
 func (r *queryResolver) Proposals(ctx context.Context, filter *model.ProposalFilter, orderBy []*model.ProposalOrderBy, first *int, after *string) (*model.ProposalConnection, error) {
-	panic(fmt.Errorf("not implemented: Proposals - proposals"))
+	return r.page(ctx, filter, orderBy, first, after)
 }
 
 // Countersign is the resolver for the countersign field.
 func (r *queryResolver) Countersign(ctx context.Context) (*model.Countersign, error) {
-	panic(fmt.Errorf("not implemented: Countersign - countersign"))
+	return &model.Countersign{}, nil
 }
 
 // ProposalsChanged is the resolver for the proposalsChanged field.
 func (r *subscriptionResolver) ProposalsChanged(ctx context.Context, filter *model.ProposalFilter) (<-chan *model.Proposal, error) {
-	panic(fmt.Errorf("not implemented: ProposalsChanged - proposalsChanged"))
+	return r.changes(ctx, "", filter)
 }
 
 // ProposalChanged is the resolver for the proposalChanged field.
 func (r *subscriptionResolver) ProposalChanged(ctx context.Context, id string) (<-chan *model.Proposal, error) {
-	panic(fmt.Errorf("not implemented: ProposalChanged - proposalChanged"))
+	return r.changes(ctx, id, nil)
 }
 
 // Countersign returns generated.CountersignResolver implementation.

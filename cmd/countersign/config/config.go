@@ -149,6 +149,7 @@ type Collection struct {
 	Delete string            `yaml:"delete"`
 	Key    []string          `yaml:"key"`
 	Items  string            `yaml:"items"`
+	Record string            `yaml:"record"`
 	Batch  *Batch            `yaml:"batch"`
 	Page   *Paging           `yaml:"page"`
 	Filter map[string]Filter `yaml:"filter"`
@@ -163,10 +164,12 @@ type Batch struct {
 
 // Paging is how a list operation pages.
 type Paging struct {
-	Style string `yaml:"style"`
-	Next  string `yaml:"next"`
-	Size  string `yaml:"size"`
-	Max   int    `yaml:"max"`
+	Style     string `yaml:"style"`
+	Next      string `yaml:"next"`
+	Size      string `yaml:"size"`
+	Parameter string `yaml:"parameter"`
+	First     *int   `yaml:"first"`
+	Max       int    `yaml:"max"`
 }
 
 // Identity says whom we believe.

@@ -1,0 +1,133 @@
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/countersign/countersign/connectors"
+	"github.com/countersign/countersign/graph"
+	"github.com/countersign/countersign/graph/execute"
+	"github.com/countersign/countersign/graph/generated"
+	"github.com/countersign/countersign/graph/plan"
+	"github.com/countersign/countersign/policy/identity"
+	"github.com/countersign/countersign/proposals"
+)
+
+// A Config is what the door is made of. Every field but Origins, PublicURL and
+// Explain is needed.
+type Config struct {
+	Identity  *identity.Service
+	Executor  *execute.Executor
+	Proposals *proposals.Service
+	// Control are the resolvers of the control plane.
+	Control generated.ResolverRoot
+	// Sources tells of the systems behind: whether they are up, who they are.
+	Sources SourceStates
+	// Sealers make cursors and global ids of a tenant.
+	Sealer func(tenant string) plan.Sealer
+	Limits RoleLimits
+	// Origins of pages elsewhere that may call (CORS) and, over WebSocket, use a
+	// cookie.
+	Origins map[string]bool
+	// PublicURL is the address in links; PublicHost its host.
+	PublicURL  string
+	PublicHost string
+	// Ready answers nil when the store and the catalog are there.
+	Ready func(context.Context) error
+	// Metrics serves /metrics; nil: there is none.
+	Metrics http.Handler
+	// Pages serves everything else: the console.
+	Pages http.Handler
+	Log   *slog.Logger
+	Now   func() time.Time
+}
+
+// SourceStates tells of the systems behind the graph.
+type SourceStates interface {
+	// States lists every configured source.
+	States() []graph.SourceState
+	// Identity is the hashed identity of the system behind a source, learned
+	// since the start; retryable CodeUpstreamUnavailable while it is not known.
+	Identity(ctx context.Context, source string) (string, error)
+}
+
+// A Gateway is the door. It is an http.Handler, safe for concurrent use.
+type Gateway struct {
+	cfg      Config
+	snapshot atomic.Pointer[Snapshot]
+	mux      *http.ServeMux
+	socket   socket
+	// open counts subscriptions, for Close to wait for.
+	open    sync.WaitGroup
+	closing context.Context
+	stop    context.CancelFunc
+}
+
+// New makes the door over a first snapshot.
+func New(cfg Config, first *Snapshot) *Gateway {
+	g := &Gateway{cfg: cfg, mux: http.NewServeMux()}
+	g.closing, g.stop = context.WithCancel(context.Background())
+	g.snapshot.Store(first)
+	g.socket = g.newSocket()
+	g.mux.HandleFunc("/graphql", g.serveGraphQL)
+	g.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "live\n") })
+	g.mux.HandleFunc("GET /readyz", g.serveReady)
+	if cfg.Metrics != nil {
+		g.mux.Handle("GET /metrics", cfg.Metrics)
+	}
+	g.authRoutes(g.mux)
+	g.mux.Handle("/", cfg.Pages)
+	return g
+}
+
+// Swap puts a new snapshot in place. Operations under way finish on the one
+// they began with.
+func (g *Gateway) Swap(s *Snapshot) { g.snapshot.Store(s) }
+
+// Snapshot is the one in force.
+func (g *Gateway) Snapshot() *Snapshot { return g.snapshot.Load() }
+
+// Close ends subscriptions and waits for them.
+func (g *Gateway) Close() {
+	g.stop()
+	g.open.Wait()
+}
+
+// ServeHTTP implements http.Handler.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// The read path is one comparison away from its handler.
+	if r.URL.Path == "/graphql" {
+		g.serveGraphQL(w, r)
+		return
+	}
+	g.mux.ServeHTTP(w, r)
+}
+
+func (g *Gateway) serveReady(w http.ResponseWriter, r *http.Request) {
+	if err := g.cfg.Ready(r.Context()); err != nil {
+		g.cfg.Log.WarnContext(r.Context(), "not ready", "error", err)
+		writeText(w, http.StatusServiceUnavailable, "not ready: "+connectors.AsError(err).Message+"\n")
+		return
+	}
+	text := "ready\n"
+	for _, s := range g.cfg.Sources.States() {
+		text += "source " + s.Name + " (" + s.Connector + "): " + string(s.Status)
+		if s.Message != "" {
+			text += ", " + s.Message
+		}
+		text += "\n"
+	}
+	writeText(w, http.StatusOK, text)
+}
+
+func writeText(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	// An error here is a client that went away.
+	w.Write([]byte(text))
+}

@@ -1,0 +1,145 @@
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"mime"
+	"net/http"
+	"strings"
+
+	"github.com/99designs/gqlgen/graphql/handler/transport"
+
+	"github.com/countersign/countersign/connectors"
+	"github.com/countersign/countersign/policy"
+)
+
+// serveGraphQL picks the transport: WebSocket, SSE, or one answer to a POST or
+// GET, which has a transport of its own so that data is written as it is.
+func (g *Gateway) serveGraphQL(w http.ResponseWriter, r *http.Request) {
+	if origin := r.Header.Get("Origin"); origin != "" && !g.cors(w, r, origin) {
+		return
+	}
+	if r.Header.Get("Upgrade") != "" {
+		g.serveSocket(w, r)
+		return
+	}
+	media := accepts(r)
+	traceID := traceOf(r)
+	cred := g.cfg.Identity.FromRequest(r)
+	p, err := g.cfg.Identity.Authenticate(r.Context(), cred)
+	if err != nil {
+		if connectors.CodeOf(err) == connectors.CodeUnauthenticated {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="countersign"`)
+		}
+		g.answer(w, media, &Response{Errors: []Error{fromError(err, nil)}, TraceID: traceID})
+		return
+	}
+	if cred.ByCookie() && r.Header.Get(csrfHeader) == "" {
+		g.answer(w, media, &Response{TraceID: traceID, Errors: refuse(connectors.CodeCSRFRequired, "the header %s is missing: a browser's cookie alone is not enough", csrfHeader)})
+		return
+	}
+	snap := g.Snapshot()
+	st, err := g.state(snap, p)
+	if err != nil {
+		g.answer(w, media, &Response{Errors: []Error{fromError(err, nil)}, TraceID: traceID})
+		return
+	}
+	var req *Request
+	var errs []Error
+	switch r.Method {
+	case http.MethodPost:
+		if wantsEvents(r) {
+			g.serveEvents(w, r, p)
+			return
+		}
+		req, errs = readPost(r, st.limits.Body)
+	case http.MethodGet:
+		req, errs = readGet(r, st.limits.Body)
+	default:
+		w.Header().Set("Allow", "GET, POST")
+		writeText(w, http.StatusMethodNotAllowed, "method not allowed\n")
+		return
+	}
+	if errs != nil {
+		g.answer(w, media, &Response{Errors: errs, TraceID: traceID})
+		return
+	}
+	g.answer(w, media, g.run(r.Context(), &call{principal: p, snap: snap, state: st, traceID: traceID, req: req, readOnly: r.Method == http.MethodGet}))
+}
+
+func (g *Gateway) answer(w http.ResponseWriter, media string, resp *Response) {
+	h := w.Header()
+	h["Cache-Control"] = noStore
+	h["X-Content-Type-Options"] = noSniff
+	resp.write(w, media)
+}
+
+var (
+	noStore = []string{"private, no-store"}
+	noSniff = []string{"nosniff"}
+)
+
+// cors answers preflights and marks answers for pages elsewhere; false: the
+// request is answered.
+func (g *Gateway) cors(w http.ResponseWriter, r *http.Request, origin string) bool {
+	h := w.Header()
+	h.Add("Vary", "Origin")
+	if g.cfg.Origins[origin] {
+		h.Set("Access-Control-Allow-Origin", origin)
+		h.Set("Access-Control-Allow-Credentials", "true")
+		h.Set("Access-Control-Expose-Headers", "Retry-After")
+	}
+	if r.Method != http.MethodOptions {
+		return true
+	}
+	if g.cfg.Origins[origin] {
+		h.Set("Access-Control-Allow-Methods", "GET, POST")
+		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, "+csrfHeader+", Traceparent")
+		h.Set("Access-Control-Max-Age", "600")
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return false
+}
+
+// traceOf is the id of the caller's trace where it sent one, else a new one.
+func traceOf(r *http.Request) string {
+	if parts := strings.Split(r.Header.Get("Traceparent"), "-"); len(parts) == 4 && len(parts[1]) == 32 && isHex(parts[1]) {
+		return parts[1]
+	}
+	var id [16]byte
+	rand.Read(id[:]) // never fails
+	return hex.EncodeToString(id[:])
+}
+
+func isHex(s string) bool {
+	return strings.Trim(s, "0123456789abcdef") == ""
+}
+
+func wantsEvents(r *http.Request) bool {
+	for _, part := range strings.Split(r.Header.Get("Accept"), ",") {
+		if media, _, err := mime.ParseMediaType(part); err == nil && (media == mediaEvents || media == mediaMixed) {
+			return true
+		}
+	}
+	return false
+}
+
+// serveEvents hands a subscription over SSE or multipart to the library's
+// transports. A cookie needs an allowed origin as over WebSocket.
+func (g *Gateway) serveEvents(w http.ResponseWriter, r *http.Request, p *policy.Principal) {
+	if err := g.sameSite(r); err != nil {
+		g.answer(w, mediaJSON, &Response{Errors: []Error{fromError(err, nil)}, TraceID: traceOf(r)})
+		return
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(g.closing, cancel)()
+	exec := &executor{g: g, principal: p, cred: g.cfg.Identity.FromRequest(r), traceID: traceOf(r)}
+	r = r.WithContext(ctx)
+	if strings.Contains(r.Header.Get("Accept"), mediaMixed) {
+		transport.MultipartMixed{}.Do(w, r, exec)
+		return
+	}
+	transport.SSE{KeepAlivePingInterval: pingEvery}.Do(w, r, exec)
+}

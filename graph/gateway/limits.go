@@ -1,0 +1,92 @@
+package gateway
+
+import (
+	"time"
+
+	"github.com/countersign/countersign/policy"
+)
+
+// Limits bound what one caller may ask. Every field is set; New refuses zeros.
+type Limits struct {
+	Depth         int           // levels of selection
+	Aliases       int           // aliased fields of a document
+	Tokens        int           // lexical tokens of a document
+	Cost          int           // estimated cells of an operation
+	Page          int           // records per page
+	MaxRows       int           // records one write may touch
+	Body          int64         // bytes of a request
+	Timeout       time.Duration // of a whole operation
+	Introspection bool
+}
+
+// RoleLimits are limits by role; "*" is everybody's. A zero field of a role is
+// not said, and the one of "*" holds.
+type RoleLimits map[string]Limits
+
+// For answers a principal's limits: of several roles the largest of each, along
+// the chain from agent to person the smallest.
+func (r RoleLimits) For(p *policy.Principal, roles func(*policy.Principal) []string) Limits {
+	out := r.one(roles(p))
+	if p.Kind == policy.Anonymous {
+		out = merge(r["*"], r["anonymous"], override)
+	}
+	if p.For != nil {
+		out = merge(out, r.For(p.For, roles), smaller)
+	}
+	return out
+}
+
+func (r RoleLimits) one(roles []string) Limits {
+	base := r["*"]
+	var out Limits
+	found := false
+	for _, role := range roles {
+		l, ok := r[role]
+		if !ok {
+			continue
+		}
+		l = merge(base, l, override)
+		if !found {
+			out, found = l, true
+			continue
+		}
+		out = merge(out, l, larger)
+	}
+	if !found {
+		return base
+	}
+	return out
+}
+
+type choose func(a, b int64) int64
+
+func override(a, b int64) int64 {
+	if b != 0 {
+		return b
+	}
+	return a
+}
+
+func larger(a, b int64) int64 { return max(a, b) }
+
+func smaller(a, b int64) int64 { return min(a, b) }
+
+func merge(a, b Limits, pick choose) Limits {
+	truth := func(v bool) int64 {
+		if v {
+			return 2
+		}
+		return 1
+	}
+	return Limits{
+		Depth:         int(pick(int64(a.Depth), int64(b.Depth))),
+		Aliases:       int(pick(int64(a.Aliases), int64(b.Aliases))),
+		Tokens:        int(pick(int64(a.Tokens), int64(b.Tokens))),
+		Cost:          int(pick(int64(a.Cost), int64(b.Cost))),
+		Page:          int(pick(int64(a.Page), int64(b.Page))),
+		MaxRows:       int(pick(int64(a.MaxRows), int64(b.MaxRows))),
+		Body:          pick(a.Body, b.Body),
+		Timeout:       time.Duration(pick(int64(a.Timeout), int64(b.Timeout))),
+		Introspection: pick(truth(a.Introspection), truth(b.Introspection)) == 2,
+	}
+}

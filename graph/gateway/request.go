@@ -1,0 +1,157 @@
+package gateway
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/countersign/countersign/connectors"
+)
+
+// A Request is one GraphQL request, decoded once.
+type Request struct {
+	Query         string          `json:"query"`
+	OperationName string          `json:"operationName"`
+	Variables     map[string]any  `json:"variables"`
+	Extensions    json.RawMessage `json:"extensions"`
+}
+
+const (
+	mediaJSON     = "application/json"
+	mediaResponse = "application/graphql-response+json"
+	mediaEvents   = "text/event-stream"
+	mediaMixed    = "multipart/mixed"
+)
+
+// csrfHeader must be present where a browser would send a credential by
+// itself; its value does not matter, its presence makes the request preflighted.
+const csrfHeader = "Countersign-Csrf"
+
+// readPost decodes a POST. The body is bounded before it is read.
+func readPost(r *http.Request, limit int64) (*Request, []Error) {
+	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != mediaJSON {
+		return nil, refuse(connectors.CodeBadInput, "the request's Content-Type must be application/json")
+	}
+	body := &boundedReader{r: r.Body, left: limit}
+	var req Request
+	dec := json.NewDecoder(body)
+	dec.UseNumber()
+	err := dec.Decode(&req)
+	if body.exceeded {
+		return nil, refuse(connectors.CodeTooLarge, "the request is larger than %d bytes", limit)
+	}
+	if err != nil {
+		return nil, decodeError(err)
+	}
+	if rest, err := io.ReadAll(io.MultiReader(dec.Buffered(), body)); err != nil || len(bytes.TrimSpace(rest)) > 0 {
+		if body.exceeded {
+			return nil, refuse(connectors.CodeTooLarge, "the request is larger than %d bytes", limit)
+		}
+		return nil, refuse(connectors.CodeBadInput, "the body must be one JSON object; batches are not supported yet")
+	}
+	return checked(&req)
+}
+
+func checked(req *Request) (*Request, []Error) {
+	if req.Query == "" {
+		return nil, refuse(connectors.CodeBadInput, "the request has no query")
+	}
+	return req, nil
+}
+
+// decodeError says what is wrong without repeating the body.
+func decodeError(err error) []Error {
+	var typ *json.UnmarshalTypeError
+	var syntax *json.SyntaxError
+	switch {
+	case errors.As(err, &typ) && typ.Field == "":
+		return refuse(connectors.CodeBadInput, "the body must be one JSON object; batches are not supported yet")
+	case errors.As(err, &typ):
+		return refuse(connectors.CodeBadInput, "%s has the wrong type", typ.Field)
+	case errors.As(err, &syntax):
+		return refuse(connectors.CodeBadInput, "the body is no JSON (at byte %d)", syntax.Offset)
+	}
+	return refuse(connectors.CodeBadInput, "the body is no JSON")
+}
+
+// readGet decodes a GET. Variables and extensions are JSON in parameters.
+func readGet(r *http.Request, limit int64) (*Request, []Error) {
+	if int64(len(r.URL.RawQuery)) > limit {
+		return nil, refuse(connectors.CodeTooLarge, "the request is larger than %d bytes", limit)
+	}
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, refuse(connectors.CodeBadInput, "the query string cannot be read")
+	}
+	req := &Request{Query: q.Get("query"), OperationName: q.Get("operationName")}
+	if text := q.Get("variables"); text != "" {
+		dec := json.NewDecoder(strings.NewReader(text))
+		dec.UseNumber()
+		if err := dec.Decode(&req.Variables); err != nil {
+			return nil, refuse(connectors.CodeBadInput, "variables is no JSON object")
+		}
+	}
+	if text := q.Get("extensions"); text != "" {
+		if !json.Valid([]byte(text)) {
+			return nil, refuse(connectors.CodeBadInput, "extensions is no JSON")
+		}
+		req.Extensions = json.RawMessage(text)
+	}
+	return checked(req)
+}
+
+// A boundedReader fails where a body is longer than it may be.
+type boundedReader struct {
+	r        io.Reader
+	left     int64
+	exceeded bool
+}
+
+func (b *boundedReader) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		// One byte more tells the end from too much.
+		var one [1]byte
+		n, err := b.r.Read(one[:])
+		if n > 0 {
+			b.exceeded = true
+			return 0, errors.New("too large")
+		}
+		return 0, err
+	}
+	if int64(len(p)) > b.left {
+		p = p[:b.left]
+	}
+	n, err := b.r.Read(p)
+	b.left -= int64(n)
+	return n, err
+}
+
+// accepts picks the media type of the answer by what the client prefers:
+// GraphQL's own where it is named, else JSON.
+func accepts(r *http.Request) string {
+	accept := r.Header.Get("Accept")
+	if strings.Contains(accept, mediaResponse) {
+		return mediaResponse
+	}
+	return mediaJSON
+}
+
+// rawJSON is JSON that encoding/json writes as it is.
+type rawJSON []byte
+
+// MarshalJSON is the value itself.
+func (r rawJSON) MarshalJSON() ([]byte, error) { return r, nil }
+
+// appendAny appends v as encoding/json writes it; it is for small, rare parts.
+func appendAny(b []byte, v any) []byte {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return append(b, "null"...)
+	}
+	return append(b, raw...)
+}

@@ -1,0 +1,237 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/99designs/gqlgen/graphql/handler/transport"
+	"github.com/coder/websocket"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"github.com/countersign/countersign/connectors"
+	"github.com/countersign/countersign/policy"
+	"github.com/countersign/countersign/policy/identity"
+)
+
+const (
+	pingEvery = 20 * time.Second
+	// recheckEvery is how often an open connection's credential is looked at
+	// again: a revocation holds within about a second.
+	recheckEvery = time.Second
+	initTimeout  = 10 * time.Second
+	// closeUnauthenticated is graphql-transport-ws's code for a credential that
+	// is not valid (any more).
+	closeUnauthenticated = 4401
+)
+
+type socket struct{ limit int64 }
+
+func (g *Gateway) newSocket() socket {
+	return socket{limit: g.cfg.Limits["*"].Body}
+}
+
+// serveSocket accepts a WebSocket. A browser sends its cookie along from any
+// page, so a cookie needs an allowed origin; a bearer token may come in the
+// header or in connection_init.
+func (g *Gateway) serveSocket(w http.ResponseWriter, r *http.Request) {
+	cred := g.cfg.Identity.FromRequest(r)
+	if cred.ByCookie() {
+		if origin := r.Header.Get("Origin"); origin == "" || !g.allowedOrigin(r, origin) {
+			g.answer(w, mediaResponse, &Response{TraceID: traceOf(r), Errors: refuse(connectors.CodeForbidden, "a WebSocket by cookie needs an allowed Origin")})
+			return
+		}
+	}
+	if !cred.None() {
+		if _, err := g.cfg.Identity.Authenticate(r.Context(), cred); err != nil {
+			g.answer(w, mediaResponse, &Response{Errors: []Error{fromError(err, nil)}, TraceID: traceOf(r)})
+			return
+		}
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(g.closing, cancel)()
+	exec := &executor{g: g, cred: cred, traceID: traceOf(r)}
+	conn := &closeCode{exec: exec}
+	ws := transport.Websocket{
+		Implementation:        conn,
+		InitTimeout:           initTimeout,
+		KeepAlivePingInterval: 0,
+		PingPongInterval:      pingEvery,
+		MissingPongOk:         true,
+		PayloadReadLimit:      &g.socket.limit,
+		InitFunc: func(ctx context.Context, payload transport.InitPayload) (context.Context, *transport.InitPayload, error) {
+			return exec.begin(ctx, payload)
+		},
+	}
+	ws.Do(w, r.WithContext(ctx), exec)
+	exec.end()
+}
+
+// begin authenticates a connection, and keeps an eye on its credential.
+func (x *executor) begin(ctx context.Context, payload transport.InitPayload) (context.Context, *transport.InitPayload, error) {
+	if token := payload.Authorization(); token != "" {
+		x.cred = identity.BearerOf(token)
+	}
+	p, err := x.g.cfg.Identity.Authenticate(ctx, x.cred)
+	if err != nil {
+		x.revoked.Store(true)
+		return ctx, nil, err
+	}
+	x.principal = p
+	ctx, cancel := context.WithCancel(ctx)
+	x.g.open.Add(1)
+	go func() {
+		defer x.g.open.Done()
+		defer cancel()
+		x.watchCredential(ctx)
+	}()
+	x.cancel = cancel
+	return ctx, nil, nil
+}
+
+// watchCredential returns when the connection ends or its credential does.
+func (x *executor) watchCredential(ctx context.Context) {
+	tick := time.NewTicker(recheckEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		_, err := x.g.cfg.Identity.Authenticate(ctx, x.cred)
+		switch connectors.CodeOf(err) {
+		case connectors.CodeUnauthenticated, connectors.CodeSuspended, connectors.CodeForbidden:
+			x.revoked.Store(true)
+			return
+		}
+	}
+}
+
+func (x *executor) end() {
+	if x.cancel != nil {
+		x.cancel()
+	}
+}
+
+// An executor is one connection's way to the gateway, for the library's
+// transports: it has the three methods they want.
+type executor struct {
+	g         *Gateway
+	cred      identity.Credentials
+	principal *policy.Principal
+	traceID   string
+	cancel    context.CancelFunc
+	revoked   atomic.Bool
+}
+
+const callExtension = "countersign.call"
+
+// CreateOperationContext reads one operation on the snapshot of now.
+func (x *executor) CreateOperationContext(ctx context.Context, params *graphql.RawParams) (*graphql.OperationContext, gqlerror.List) {
+	c, errs := x.g.prepare(x.principal, &Request{Query: params.Query, OperationName: params.OperationName, Variables: params.Variables}, x.traceID)
+	if errs != nil {
+		return &graphql.OperationContext{}, x.list(errs)
+	}
+	oc := x.g.operationContext(c.state, c.op.doc, c.op.def, c.vars)
+	oc.Stats.SetExtension(callExtension, c)
+	return oc, nil
+}
+
+// DispatchOperation runs what CreateOperationContext read.
+func (x *executor) DispatchOperation(ctx context.Context, oc *graphql.OperationContext) (graphql.ResponseHandler, context.Context) {
+	c, _ := oc.Stats.GetExtension(callExtension).(*call)
+	if c == nil {
+		return graphql.OneShot(&graphql.Response{Errors: x.list(refuse(connectors.CodeInternal, "the operation was lost"))}), ctx
+	}
+	if oc.Operation.Operation == ast.Subscription {
+		return x.subscribe(ctx, c, oc)
+	}
+	return graphql.OneShot(x.response(x.g.runPrepared(ctx, c))), ctx
+}
+
+// subscribe runs a subscription of the control plane; sources have none yet.
+func (x *executor) subscribe(ctx context.Context, c *call, oc *graphql.OperationContext) (graphql.ResponseHandler, context.Context) {
+	ctx = c.inform(ctx)
+	ctx = graphql.WithOperationContext(ctx, oc)
+	first := graphql.WithResponseContext(ctx, x.g.present, x.g.recovered)
+	next := c.state.schema.control.Exec(first)
+	if errs := graphql.GetErrors(first); errs != nil {
+		return graphql.OneShot(&graphql.Response{Errors: x.list(fromGQL(errs))}), ctx
+	}
+	return func(ctx context.Context) *graphql.Response {
+		if ctx.Err() != nil {
+			return nil
+		}
+		ctx = graphql.WithResponseContext(ctx, x.g.present, x.g.recovered)
+		resp := next(ctx)
+		if resp == nil {
+			return nil
+		}
+		resp.Errors = x.list(fromGQL(append(resp.Errors, graphql.GetErrors(ctx)...)))
+		return resp
+	}, ctx
+}
+
+// DispatchError answers a request that was refused.
+func (x *executor) DispatchError(_ context.Context, list gqlerror.List) *graphql.Response {
+	return &graphql.Response{Errors: x.list(fromGQL(list))}
+}
+
+func (x *executor) response(r *Response) *graphql.Response {
+	out := &graphql.Response{Data: r.Data, Errors: x.list(r.Errors)}
+	return out
+}
+
+func (x *executor) list(errs []Error) gqlerror.List {
+	if len(errs) == 0 {
+		return nil
+	}
+	out := make(gqlerror.List, len(errs))
+	for i := range errs {
+		out[i] = errs[i].gql(x.traceID)
+	}
+	return out
+}
+
+// closeCode accepts connections, and closes one whose credential was revoked
+// with the code that says so.
+type closeCode struct {
+	transport.CoderWebsocketImplementation
+	exec *executor
+}
+
+// Accept implements transport.WebsocketImplementation. The origin was checked
+// where it matters, before.
+func (c *closeCode) Accept(w http.ResponseWriter, r *http.Request, o transport.WebsocketAcceptOptions) (transport.WebsocketConn, error) {
+	c.AcceptOptions = websocket.AcceptOptions{InsecureSkipVerify: true}
+	conn, err := c.CoderWebsocketImplementation.Accept(w, r, o)
+	if err != nil {
+		return nil, err
+	}
+	return &codedConn{WebsocketConn: conn, exec: c.exec}, nil
+}
+
+type codedConn struct {
+	transport.WebsocketConn
+	exec *executor
+}
+
+// WriteClose closes with the code that is true.
+func (c *codedConn) WriteClose(code int, reason string) error {
+	if c.exec.revoked.Load() {
+		code, reason = closeUnauthenticated, "the credential is not valid any more"
+	}
+	return c.WebsocketConn.WriteClose(code, reason)
+}
+
+// SetReadLimit keeps the bound on messages, which wrapping would lose.
+func (c *codedConn) SetReadLimit(limit int64) {
+	if l, ok := c.WebsocketConn.(transport.WebsocketReadLimiter); ok {
+		l.SetReadLimit(limit)
+	}
+}
