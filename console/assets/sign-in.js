@@ -33,13 +33,14 @@ if (token) {
   const first = params.get("first") === "1";
   if (first) {
     document.getElementById("link-text").textContent = "Welcome. This link makes you the owner of this gateway.";
-    document.getElementById("new-password").hidden = false;
+    for (const label of link.querySelectorAll(".first")) label.hidden = false;
     link.password.required = true;
+    link.email.required = true;
   }
   link.addEventListener("submit", async (event) => {
     event.preventDefault();
     problem.hidden = true;
-    const { ok, answer } = await post("/auth/link", { token, password: first ? link.password.value : undefined });
+    const { ok, answer } = await post("/auth/link", first ? { token, email: link.email.value, password: link.password.value } : { token });
     if (ok) location.assign(target());
     else show(answer);
   });
