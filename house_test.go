@@ -31,6 +31,7 @@ var imports = map[string][]string{
 	"policy/identity":          {"connectors", "policy"},
 	"graph/catalog":            {"connectors", "policy"},
 	"graph/plan":               {"connectors", "policy", "graph/catalog"},
+	"graph/plan/plantest":      {"connectors", "connectors/connectortest", "policy", "graph/catalog", "graph/plan"},
 	"graph/execute":            {"connectors", "policy", "graph/plan"},
 	"graph/model":              {},
 	"graph/generated":          {"graph/model"},
@@ -50,7 +51,7 @@ var imports = map[string][]string{
 // owners says which libraries only some rooms may use.
 var owners = map[string][]string{
 	"github.com/99designs/gqlgen":            {"graph", "graph/generated", "graph/model", "graph/gateway", "bench/*"},
-	"github.com/vektah/gqlparser":            {"graph", "graph/generated", "graph/gateway", "graph/catalog", "graph/plan", "policy"},
+	"github.com/vektah/gqlparser":            {"graph", "graph/generated", "graph/gateway", "graph/catalog", "graph/plan", "graph/plan/plantest", "policy"},
 	"github.com/casbin/casbin":               {"policy"},
 	"github.com/dgraph-io/ristretto":         {"graph/execute"},
 	"github.com/hashicorp/go-retryablehttp":  {"connectors/httpcall"},
@@ -256,7 +257,7 @@ func TestTopLevel(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if !slices.Contains(allowed, path.Base(e)) {
+		if !strings.HasPrefix(e, ".") && !slices.Contains(allowed, path.Base(e)) {
 			t.Errorf("%s stands at the top level without a decision", e)
 		}
 	}
