@@ -84,5 +84,3 @@ func Cast(v connectors.Value, to *Type) (out connectors.Value, ok bool) {
 	}
 	return v, !v.IsNull()
 }
-
-func inRange(v connectors.Value, s connectors.Scalar) bool { return true }

@@ -77,6 +77,7 @@ type Collection struct {
 	system    map[string]*Field    // by system name
 	relations map[string]*Relation // by graph name
 	groupBy   map[string]*Field    // by enum value
+	base      CollectionNames      // before any prefix and rename
 	hidden    map[string]bool      // hidden root fields by name
 }
 
@@ -173,6 +174,7 @@ type Enum struct {
 
 	byName   map[string]string
 	bySystem map[string]string
+	base     string // the type's name before any prefix
 }
 
 // An EnumValue is one value of an enum: UPPER_CASE in the graph, and as the
@@ -200,6 +202,7 @@ type ObjectType struct {
 	Fields []*Field
 
 	fields map[string]*Field
+	base   string // the type's name before any prefix and rename
 	// shown and given: it has members as output and as input.
 	shown, given bool
 }
@@ -285,6 +288,7 @@ type Function struct {
 	Hidden bool
 
 	args map[string]*Field
+	base string // the root field before any rename
 }
 
 // Arg finds an argument by its graph name; nil where there is none.

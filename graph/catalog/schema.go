@@ -87,29 +87,10 @@ func (s *shown) cell(f *Field) visibility { return s.cells[f.index] }
 func (s *sight) look() {
 	s.shown = make(map[*Collection]*shown, len(s.cat.Collections))
 	for _, c := range s.cat.Collections {
-		a := s.view.Object(c.Object)
-		if a == nil || c.Hidden {
-			continue
+		s.glance(c)
+		if h := s.shown[c]; h != nil {
+			s.nodes = s.nodes || h.reads && c.NodeID
 		}
-		h := &shown{c: c, access: a, cells: make([]visibility, len(c.Fields))}
-		if a.Read != nil {
-			for i, f := range c.Fields {
-				cell, ok := a.Read.Fields[f.System]
-				switch {
-				case !ok || f.Hidden || !f.shows():
-				case cell.If != nil:
-					h.cells[i] = conditional
-				default:
-					h.cells[i] = always
-				}
-				h.reads = h.reads || h.cells[i] != invisible
-				h.filterable = h.filterable || h.cells[i] == always && f.comparison != ""
-				h.orderable = h.orderable || h.cells[i] == always && f.Spec.Order
-			}
-			h.reads = h.reads || c.NodeID
-			s.nodes = s.nodes || c.NodeID && h.reads
-		}
-		s.shown[c] = h
 	}
 	for changed := true; changed; {
 		changed = false
