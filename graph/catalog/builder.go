@@ -348,7 +348,7 @@ func (b *builder) finish(c *Collection) {
 	sort.Slice(c.Relations, func(i, j int) bool { return c.Relations[i].Name < c.Relations[j].Name })
 	c.NodeID = len(c.Key) > 0 && c.Spec.Get && c.fields[nodeIDField] == nil && c.relations[nodeIDField] == nil
 	for _, f := range c.Fields {
-		if !f.Spec.Group {
+		if !f.Spec.Group || c.fields[f.Name] != f {
 			continue
 		}
 		v := upper(f.Name)

@@ -143,13 +143,10 @@ func (b *builder) claim() {
 	}
 	for _, o := range b.cat.Objects {
 		own := claim{o, o.Source, objectOf(o)}
-		if b.claims.take("type", o.Type, own) {
+		if o.output && b.claims.take("type", o.Type, own) {
 			b.cat.types[o.Type] = typeInfo{role: roleObject, object: o}
-			if o.Input == o.Type {
-				b.cat.types[o.Type] = typeInfo{role: roleObjectInput, object: o}
-			}
 		}
-		if o.Input != o.Type && b.claims.take("type", o.Input, own) {
+		if o.input && b.claims.take("type", o.Input, own) {
 			b.cat.types[o.Input] = typeInfo{role: roleObjectInput, object: o}
 		}
 	}

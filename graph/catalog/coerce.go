@@ -311,7 +311,7 @@ func coerceObject(in raw, o *ObjectType) (connectors.Value, error) {
 		out.Members = append(out.Members, connectors.Member{Name: f.System, Value: v})
 	}
 	for _, f := range o.Fields {
-		if f.gives() && !f.Spec.Nullable && !f.Spec.Default && !given[f.Name] && o.fields[f.Name] == f {
+		if f.gives() && o.requires(f) && !given[f.Name] && o.fields[f.Name] == f {
 			return out, within(bad("this field is required"), f.Name)
 		}
 	}

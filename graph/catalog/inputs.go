@@ -67,9 +67,7 @@ func (s *sight) generateInput(name string, t typeInfo, h *shown) *ast.Definition
 				continue
 			}
 			g := inputField(f)
-			if m := f.Type.Members; m != nil && !f.Type.List && m.reaches(t.object) {
-				g.Type.NonNull = false // an input that must hold itself has no value
-			}
+			g.Type.NonNull = t.object.requires(f)
 			def.Fields = append(def.Fields, g)
 		}
 		return def

@@ -205,6 +205,8 @@ type ObjectType struct {
 	base   string // the type's name before any prefix and rename
 	// shown and given: it has members as output and as input.
 	shown, given bool
+	// output and input: something that can be read, or given, holds it.
+	output, input bool
 }
 
 // Field finds a member by its graph name.

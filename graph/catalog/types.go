@@ -139,6 +139,13 @@ func (f *Field) gives() bool {
 	return !f.Spec.ReadOnly && (f.Type.Members == nil || f.Type.Members.given)
 }
 
+// requires tells whether an input must give the member. An object that must
+// hold itself would have no value, so that member is optional.
+func (o *ObjectType) requires(f *Field) bool {
+	m := f.Type.Members
+	return !f.Spec.Nullable && !f.Spec.Default && (m == nil || f.Type.List || !m.reaches(o))
+}
+
 // reaches tells whether a value of o must or may hold, without a list between,
 // a value of the other.
 func (o *ObjectType) reaches(other *ObjectType) bool {
@@ -182,28 +189,23 @@ func (b *builder) finishObjects() {
 // finishTypes gives the types of all fields their names, now that these are
 // final. An object that is only an input and says so keeps its name as such.
 func (b *builder) finishTypes() {
-	output := map[*ObjectType]bool{}
-	var mark func(t *Type)
-	mark = func(t *Type) {
-		if t == nil || t.Members == nil || output[t.Members] {
-			return
-		}
-		output[t.Members] = true
-		for _, f := range t.Members.Fields {
-			mark(f.Type)
-		}
-	}
 	for _, c := range b.cat.Collections {
 		for _, f := range c.Fields {
-			mark(f.Type)
+			f.Type.Members.use(true)
+			f.Type.Members.use(false)
 		}
 	}
 	for _, f := range b.cat.Functions {
-		mark(f.Result)
+		if f.Result != nil {
+			f.Result.Members.use(true)
+		}
+		for _, a := range f.Args {
+			a.Type.Members.use(false)
+		}
 	}
 	for _, o := range b.cat.Objects {
 		o.Input = o.Type + "Input"
-		if !output[o] && strings.HasSuffix(o.Type, "Input") {
+		if !o.output && strings.HasSuffix(o.base, "Input") {
 			o.Input = o.Type
 		}
 		b.uniqueFields(o.Fields, o.fields, o.Source.Name+"."+o.Spec.Name, o.Type)
@@ -215,5 +217,20 @@ func (b *builder) finishTypes() {
 		case t.Members != nil:
 			t.Output, t.Input = t.Members.Type, t.Members.Input
 		}
+	}
+}
+
+// use marks an object, and what it holds, as part of outputs or of inputs.
+func (o *ObjectType) use(output bool) {
+	if o == nil || output && o.output || !output && o.input {
+		return
+	}
+	if output {
+		o.output = true
+	} else {
+		o.input = true
+	}
+	for _, f := range o.Fields {
+		f.Type.Members.use(output)
 	}
 }
