@@ -50,7 +50,7 @@ func raw(t *testing.T, dsn string) *sql.DB {
 	return db
 }
 
-func exec(t *testing.T, db *sql.DB, query string, args ...any) {
+func run(t *testing.T, db *sql.DB, query string, args ...any) {
 	t.Helper()
 	if _, err := db.Exec(query, args...); err != nil {
 		t.Fatalf("%s: %v", query, err)
@@ -175,7 +175,7 @@ func TestAuditTampered(t *testing.T) {
 			appendEvents(t, s, "t", 21, 2)
 			db := raw(t, dsn)
 			for _, change := range c.change {
-				exec(t, db, change)
+				run(t, db, change)
 			}
 			w := verify(t, s).Wrong()
 			if w == nil || w.Seq != c.seq || w.Kind != c.kind {
@@ -199,7 +199,7 @@ func TestAuditTamperedPostgres(t *testing.T) {
 		t.Fatal(w)
 	}
 	db := raw(t, dsn)
-	exec(t, db, `UPDATE audit_event SET actors = replace(actors, 'user:u', 'user:v') WHERE seq = 5`)
+	run(t, db, `UPDATE audit_event SET actors = replace(actors, 'user:u', 'user:v') WHERE seq = 5`)
 	if w := verify(t, s).Wrong(); w == nil || w.Seq != 5 || w.Kind != audit.WrongChanged {
 		t.Fatal(w)
 	}
@@ -213,9 +213,9 @@ func TestAuditRewritten(t *testing.T) {
 	appendEvents(t, s, "t", 1, 20)
 	sealAll(t, s)
 	db := raw(t, dsn)
-	exec(t, db, `UPDATE audit_event SET kind = 'test.harmless' WHERE seq = 5`)
-	exec(t, db, `UPDATE audit_event SET seq = NULL, hash = NULL`)
-	exec(t, db, `DELETE FROM audit_head`)
+	run(t, db, `UPDATE audit_event SET kind = 'test.harmless' WHERE seq = 5`)
+	run(t, db, `UPDATE audit_event SET seq = NULL, hash = NULL`)
+	run(t, db, `DELETE FROM audit_head`)
 	elsewhere := open(t, dsn, store.Options{Mode: store.Tool, DataDir: t.TempDir()})
 	sealAll(t, elsewhere)
 	if w := verify(t, elsewhere).Wrong(); w != nil {

@@ -88,7 +88,8 @@ var postgresDialect = dialect{
 func sqliteFailure(err error) failure {
 	var e *sqlite.Error
 	if !errors.As(err, &e) {
-		return failure{}
+		// Not the database's word: the pool is closed.
+		return failure{kind: failedStore}
 	}
 	switch code := e.Code(); code {
 	case sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_ROWID:

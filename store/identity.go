@@ -40,7 +40,7 @@ func (s *Store) principals(ctx context.Context, condition string, args ...any) (
 		if err := scan(&r.Version, &doc); err != nil {
 			return nil, err
 		}
-		return r, json.Unmarshal([]byte(doc), r)
+		return r, decode([]byte(doc), r)
 	}, `SELECT version, doc FROM principal WHERE `+condition, args...)
 }
 
@@ -73,7 +73,7 @@ func (s *Store) credentialAt(ctx context.Context, hash string) (*identity.Creden
 	if err != nil {
 		return nil, time.Time{}, s.fail(err)
 	}
-	return c, fromMicros(us), s.fail(json.Unmarshal([]byte(doc), c))
+	return c, fromMicros(us), decode([]byte(doc), c)
 }
 
 // Credentials implements identity.Store.
@@ -99,7 +99,7 @@ func (s *Store) credentials(ctx context.Context, condition string, args ...any) 
 		if err := scan(&c.Version, &doc); err != nil {
 			return nil, err
 		}
-		return c, json.Unmarshal([]byte(doc), c)
+		return c, decode([]byte(doc), c)
 	}, `SELECT version, doc FROM credential WHERE `+condition, args...)
 }
 

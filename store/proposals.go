@@ -85,7 +85,7 @@ func (s *Store) heads(ctx context.Context, query string, args ...any) ([]*propos
 			return nil, err
 		}
 		p := new(proposals.Proposal)
-		return p, json.Unmarshal([]byte(doc), p)
+		return p, decode([]byte(doc), p)
 	}, query, args...)
 }
 
@@ -99,7 +99,7 @@ func (s *Store) control(ctx context.Context, q querier, tenant, lock string) (*p
 	if err != nil {
 		return nil, s.fail(err)
 	}
-	return c, s.fail(json.Unmarshal([]byte(doc), c))
+	return c, decode([]byte(doc), c)
 }
 
 // dossier reads a proposal with its rows; q is a snapshot, or holds the head.
@@ -116,8 +116,8 @@ func (s *Store) dossier(ctx context.Context, q querier, tenant string, by propos
 		return nil, s.fail(err)
 	}
 	d := new(proposals.Dossier)
-	if err := json.Unmarshal([]byte(doc), &d.Proposal); err != nil {
-		return nil, s.fail(err)
+	if err := decode([]byte(doc), &d.Proposal); err != nil {
+		return nil, err
 	}
 	id := d.Proposal.ID
 	var err error

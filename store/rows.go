@@ -6,6 +6,8 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+
+	"github.com/countersign/countersign/connectors"
 )
 
 // A scanner is the Scan of one row.
@@ -77,15 +79,31 @@ func words[T ~string](in []T) []string {
 	return out
 }
 
+// decode reads a stored document.
+func decode(doc []byte, into any) error {
+	if err := json.Unmarshal(doc, into); err != nil {
+		return broken(err)
+	}
+	return nil
+}
+
+// broken is the error of a row that cannot be read or written as what it is:
+// damaged, or sealed with a key that is not here.
+func broken(cause error) error {
+	return &connectors.Error{Code: connectors.CodeInternal, Source: "store", Cause: cause, Message: "something stored cannot be read as what it is; the log has it"}
+}
+
 // sealed encodes a row, encrypted where there is a key. A row is bound to its
 // table, tenant and key, so that it cannot be put in another's place.
 func (s *Store) sealed(table, tenant, key string, row any) ([]byte, error) {
 	doc, err := json.Marshal(row)
-	if err != nil || s.keys == nil {
-		return doc, s.fail(err)
+	if err == nil && s.keys != nil {
+		doc, err = s.keys.Seal("store/"+table, place(tenant, key), doc)
 	}
-	doc, err = s.keys.Seal("store/"+table, place(tenant, key), doc)
-	return doc, s.fail(err)
+	if err != nil {
+		return nil, broken(err)
+	}
+	return doc, nil
 }
 
 // opened decodes what sealed made. What was written before there was a key
@@ -94,11 +112,11 @@ func (s *Store) opened(table, tenant, key string, doc []byte, into any) error {
 	if len(doc) > 0 && doc[0] != '{' {
 		plain, err := s.keys.Open("store/"+table, place(tenant, key), doc)
 		if err != nil {
-			return s.fail(err)
+			return broken(err)
 		}
 		doc = plain
 	}
-	return s.fail(json.Unmarshal(doc, into))
+	return decode(doc, into)
 }
 
 func place(tenant, key string) []byte {

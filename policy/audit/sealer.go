@@ -22,11 +22,11 @@ type Sealer struct {
 	Ticks <-chan time.Time
 }
 
-// lastRound bounds the round that is made after the end was asked for.
-const lastRound = 5 * time.Second
+// roundTime bounds one round.
+const roundTime = 10 * time.Second
 
 // Run seals until ctx ends, and then once more, so that an orderly end leaves
-// nothing unsealed. It returns when that is done; whoever starts it waits for
+// nothing unsealed. It takes up to 20 seconds to end where the store hangs. It returns when that is done; whoever starts it waits for
 // it before closing the store.
 func (s *Sealer) Run(ctx context.Context) {
 	ticks := s.Ticks
@@ -44,16 +44,18 @@ func (s *Sealer) Run(ctx context.Context) {
 		select {
 		case <-ticks:
 		case <-ctx.Done():
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastRound)
-			s.round(last)
-			cancel()
+			s.round(ctx)
 			return
 		}
 	}
 }
 
+// round does not end with ctx: one that is cut off leaves its lock behind for a
+// moment, and the last round would find the chain taken.
 func (s *Sealer) round(ctx context.Context) {
-	if _, err := s.SealAll(ctx); err != nil && ctx.Err() == nil && s.Failed != nil {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), roundTime)
+	defer cancel()
+	if _, err := s.SealAll(ctx); err != nil && s.Failed != nil {
 		s.Failed(err)
 	}
 }
