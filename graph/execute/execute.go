@@ -132,11 +132,19 @@ func (e *Executor) Query(ctx context.Context, p *plan.Plan, in *plan.Bindings) R
 	if err := p.Bind(in, &r.values); err != nil {
 		return refused(err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.limits.Timeout)
+	ctx, cancel := within(ctx, r.limits.Timeout)
 	defer cancel()
 	r.ctx = ctx
 	r.read(p.Roots)
 	return r.render(p.Fields)
+}
+
+// within bounds a context, where it does not end sooner by itself.
+func within(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	if end, ok := ctx.Deadline(); ok && time.Until(end) <= limit {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, limit)
 }
 
 // refused is the answer of an operation that was not begun. The path of such an

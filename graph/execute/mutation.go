@@ -220,7 +220,7 @@ func (m *Mutation) Apply(ctx context.Context) {
 	}
 	m.changes(true)
 	m.Effects = make([]*connectors.Effect, len(m.Changes))
-	ctx, cancel := context.WithTimeout(ctx, m.r.limits.Timeout)
+	ctx, cancel := within(ctx, m.r.limits.Timeout)
 	defer cancel()
 	for i := range m.Changes {
 		effect, err := m.apply(ctx, &m.Changes[i])

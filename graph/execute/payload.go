@@ -22,7 +22,7 @@ type writes struct {
 // Render reads what is selected of the records that were written, and writes
 // the payloads. proposal may be nil where no proposal was made.
 func (m *Mutation) Render(ctx context.Context, proposal RenderProposal) Result {
-	ctx, cancel := context.WithTimeout(ctx, m.r.limits.Timeout)
+	ctx, cancel := within(ctx, m.r.limits.Timeout)
 	defer cancel()
 	m.r.ctx = ctx
 	m.r.written = make([][][]connectors.Value, len(m.written))

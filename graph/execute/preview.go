@@ -18,7 +18,7 @@ func (m *Mutation) Preview(ctx context.Context) {
 	}
 	m.changes(false)
 	m.Effects = make([]*connectors.Effect, len(m.Changes))
-	ctx, cancel := context.WithTimeout(ctx, m.r.limits.Timeout)
+	ctx, cancel := within(ctx, m.r.limits.Timeout)
 	defer cancel()
 	for i := range m.Changes {
 		effect, err := m.preview(ctx, &m.Changes[i])
@@ -55,8 +55,10 @@ func (m *Mutation) preview(ctx context.Context, c *connectors.Change) (*connecto
 // with what must still be true when it runs.
 func (m *Mutation) previewed(ctx context.Context, s slot, step *connectors.Step, e *connectors.StepEffect) {
 	w, known := m.p.Writes[s.write], &m.written[s.write]
-	known.outcome, known.counted = OutcomePreviewed, true
+	known.outcome = OutcomePreviewed
 	known.affected += e.Affected
+	// What a call affects is the source's own business.
+	known.counted = w.Kind != connectors.Call
 	b := &m.records[s.write][s.record]
 	if b.Visible != nil && len(step.Key) > 0 {
 		seen, err := m.look(ctx, w, b)

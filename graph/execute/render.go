@@ -93,6 +93,7 @@ func (w *renderer) result(data string, fields []RootResult) Result {
 // object writes the fields of a selection.
 func (w *renderer) object(sel *plan.Selection, p place) bool {
 	start := len(w.buf)
+	block, row := p.res.locate(p.row)
 	w.buf = append(w.buf, '{')
 	for i, f := range sel.Fields {
 		if i > 0 {
@@ -100,8 +101,8 @@ func (w *renderer) object(sel *plan.Selection, p place) bool {
 		}
 		w.buf = append(w.buf, f.Open...)
 		// The common case first, without a call.
-		if f.Kind == plan.FieldCell && f.Leaf == nil {
-			cell := p.res.cell(p.row, f.Column)
+		if f.Kind == plan.FieldCell && f.Leaf == nil && block != nil {
+			cell := block.Cell(row, f.Column)
 			if len(cell) > 0 && cell[0] != 'n' {
 				w.buf = append(w.buf, cell...)
 				continue

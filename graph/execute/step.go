@@ -17,19 +17,32 @@ type result struct {
 
 type span struct{ from, to int32 }
 
-// cell is the bytes of a cell, by the row's position in all blocks.
+// cell is the bytes of a cell, by the row's position in all blocks; none for a
+// row below 0.
 func (t *result) cell(row, col int) []byte {
-	if row < 0 {
+	b, row := t.locate(row)
+	if b == nil {
 		return nil
+	}
+	return b.Cell(row, col)
+}
+
+// locate finds the block of a row, and the row's position in it.
+func (t *result) locate(row int) (*connectors.Block, int) {
+	if t == nil || row < 0 {
+		return nil, 0
+	}
+	if len(t.blocks) == 1 {
+		return t.blocks[0], row
 	}
 	for _, b := range t.blocks {
 		n := b.Rows()
 		if row < n {
-			return b.Cell(row, col)
+			return b, row
 		}
 		row -= n
 	}
-	return nil
+	return nil, 0
 }
 
 // query asks the source, where there is something to ask.

@@ -154,7 +154,7 @@ func (b *builder) groups(g *group, c *catalog.Collection, path []string) (*Field
 	}
 	fields, bad := catalog.GroupFields(c, catalog.Literal(by), s.options())
 	if bad != nil {
-		return nil, connectors.AsError(bad)
+		return nil, below(bad, "by")
 	}
 	if len(fields) == 0 {
 		return nil, badInput("at least one field to group by is needed").At("by")
@@ -175,7 +175,7 @@ func (b *builder) groups(g *group, c *catalog.Collection, path []string) (*Field
 		s.at = []string{"having"}
 		terms, bad := catalog.HavingTerms(c, catalog.Literal(having), s.options())
 		if bad != nil {
-			return nil, connectors.AsError(bad)
+			return nil, below(bad, "having")
 		}
 		s.sel.Aggregate.Having = terms
 	}

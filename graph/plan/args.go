@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"strings"
+
 	"github.com/vektah/gqlparser/v2/ast"
 
 	"github.com/countersign/countersign/connectors"
@@ -127,4 +129,15 @@ func (t *argTable) related(r *catalog.Relation) *connectors.Condition {
 		return connectors.Nothing()
 	}
 	return t.bound(access.Read.Row)
+}
+
+// below is an error of the catalog about an argument, with the argument's path
+// before the one inside of it.
+func below(bad error, argument ...string) *connectors.Error {
+	err := *connectors.AsError(bad)
+	if len(err.Path) > 0 && strings.HasPrefix(err.Path[0], "$") {
+		return &err
+	}
+	err.Path = append(append([]string(nil), argument...), err.Path...)
+	return &err
 }

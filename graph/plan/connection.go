@@ -81,7 +81,7 @@ func (k *conn) where() (*stepBuilder, []int, *connectors.Error) {
 	s.at = []string{"filter"}
 	c, bad := catalog.FilterCondition(k.coll, catalog.Literal(v), s.options())
 	if bad != nil {
-		return nil, nil, connectors.AsError(bad)
+		return nil, nil, below(bad, "filter")
 	}
 	var mine []int
 	for i := before; i < len(s.args); i++ {
@@ -162,7 +162,7 @@ func (k *conn) order(s *stepBuilder) *connectors.Error {
 	if v != nil && v.Kind != ast.NullValue {
 		terms, bad := catalog.OrderTerms(k.coll, catalog.Literal(v), s.options())
 		if bad != nil {
-			return connectors.AsError(bad)
+			return below(bad, "orderBy")
 		}
 		s.sel.Order = terms
 	}

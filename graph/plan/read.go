@@ -64,6 +64,9 @@ func (b *builder) single(g *group, e catalog.Element, path []string) (*Field, *c
 			return nil, err
 		}
 		key, bad = catalog.UniqueOperands(e.Collection, catalog.Literal(v), s.options())
+		if bad != nil {
+			bad = below(bad, "key")
+		}
 	}
 	if bad != nil {
 		return nil, connectors.AsError(bad)

@@ -270,7 +270,7 @@ func (b *builder) target(w *Write, g *group, c *catalog.Collection, access *poli
 	w.table.at = []string{"filter"}
 	filter, bad := catalog.FilterCondition(c, catalog.Literal(v), o)
 	if bad != nil {
-		return connectors.AsError(bad)
+		return below(bad, "filter")
 	}
 	if filter == nil {
 		return badInput("an empty filter would write every record").At("filter")
@@ -329,7 +329,7 @@ func (b *builder) assigned(w *Write, r *WriteRecord, c *catalog.Collection, act 
 	w.table.at = path
 	given, bad := catalog.RecordInput(c, act, catalog.Literal(v), w.table.options())
 	if bad != nil {
-		return connectors.AsError(bad)
+		return below(bad, path...)
 	}
 	var fields []string
 	for _, a := range given {
