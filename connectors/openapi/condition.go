@@ -1,6 +1,7 @@
 package openapi
 
 import (
+	"encoding/json"
 	"slices"
 
 	"github.com/countersign/countersign/connectors"
@@ -26,7 +27,8 @@ func truthOf(b bool) truth {
 type row struct {
 	members record
 	cells   map[string][]byte
-	version string // ETag, where the record was read by itself
+	version string          // ETag, where the record was read by itself
+	whole   json.RawMessage // an item of a function's answer
 }
 
 // cell is a field of a row.

@@ -132,19 +132,3 @@ func eq(field string, v connectors.Value) *connectors.Condition {
 func limit(n int64) *connectors.Page {
 	return &connectors.Page{Limit: connectors.Const(connectors.Int(n))}
 }
-
-func TestSmoke(t *testing.T) {
-	f := start(t, nil)
-	schema, err := f.src.Describe(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, _ := json.MarshalIndent(schema, "", " ")
-	t.Log(string(raw))
-	s := sel("tickets", "id", "subject", "status", "requesterEmail", "orderId", "origin", "createdAt")
-	s.Page = limit(3)
-	rows, _ := f.read(&connectors.Query{Select: s})
-	for _, r := range rows {
-		t.Log(r)
-	}
-}

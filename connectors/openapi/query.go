@@ -2,6 +2,7 @@ package openapi
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -308,8 +309,9 @@ func (r *run) rows(ctx context.Context, page pageOf) ([]*row, error) {
 	return page.cut(found), nil
 }
 
-// function calls a function that reads. No columns mean the whole answer as one
-// cell; else there is a row per item of a list, and a column is a member.
+// function calls a function that reads. Its answer is one row, or a row per item
+// where it is a list; a column is a member, no columns mean the whole as one
+// cell.
 func (r *run) function(ctx context.Context) (connectors.Rows, error) {
 	s := r.q.Select
 	o := r.model.functions[s.Function]
@@ -333,12 +335,29 @@ func (r *run) function(ctx context.Context) (connectors.Rows, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(s.Columns) == 0 {
-		b := &connectors.Block{Columns: 1, Data: r.model.decoder.append(nil, raw, *o.result, 0)}
-		b.EndCell()
-		return connectors.BlocksOf(b), nil
+	items := []json.RawMessage{raw}
+	t := *o.result
+	if t.List {
+		if items = nil; json.Unmarshal(raw, &items) != nil {
+			return nil, connectors.Errorf(connectors.CodeUpstreamError, "the source's answer has no list where one was expected")
+		}
+		t.List = false
 	}
-	return r.members(raw, *o.result)
+	columns, err := r.members(t)
+	if err != nil {
+		return nil, err
+	}
+	out := &output{columns: len(columns), most: s.MaxRows}
+	for _, item := range items {
+		x := &row{whole: item}
+		if len(s.Columns) > 0 {
+			x.members = recordOf(item)
+		}
+		if err := out.add(0, x, columns); err != nil {
+			return nil, err
+		}
+	}
+	return connectors.BlocksOf(out.blocks...), nil
 }
 
 // result reads the answer of a function.
@@ -357,7 +376,12 @@ func (r *run) result(ctx context.Context, o *operation, req *httpcall.Request) (
 	return decodeAnswer(resp.Body)
 }
 
-func (r *run) members(raw []byte, t connectors.TypeRef) (connectors.Rows, error) {
+// members are the cells of an item of a function's answer.
+func (r *run) members(t connectors.TypeRef) ([]cellOf, error) {
+	d := r.model.decoder
+	if len(r.q.Select.Columns) == 0 {
+		return []cellOf{func(b []byte, x *row) []byte { return d.append(b, x.whole, t, 0) }}, nil
+	}
 	object := r.model.objects[t.Object]
 	if object == nil {
 		return nil, unsupported("the answer of %s has no members", r.q.Select.Function)
@@ -369,17 +393,7 @@ func (r *run) members(raw []byte, t connectors.TypeRef) (connectors.Rows, error)
 			return nil, unsupported("the answer of %s has no member %q", r.q.Select.Function, c.Field)
 		}
 		f := object.Fields[i]
-		columns = append(columns, func(b []byte, x *row) []byte { return r.model.decoder.append(b, x.members[f.Name], f.Type, 0) })
+		columns = append(columns, func(b []byte, x *row) []byte { return d.append(b, x.members[f.Name], f.Type, 0) })
 	}
-	items := []record{recordOf(raw)}
-	if t.List {
-		items, _ = rows(raw)
-	}
-	out := &output{columns: len(columns), most: r.q.Select.MaxRows}
-	for _, item := range items {
-		if err := out.add(0, &row{members: item}, columns); err != nil {
-			return nil, err
-		}
-	}
-	return connectors.BlocksOf(out.blocks...), nil
+	return columns, nil
 }

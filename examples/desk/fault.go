@@ -29,6 +29,8 @@ type Fault struct {
 	Header    http.Header // added to the answer of FaultStatus and FaultStatusDone
 	Body      string
 	Until     <-chan struct{}
+	// Held, where set, is sent to by each call that begins to wait for Until.
+	Held chan<- struct{}
 }
 
 // Misbehave arms a fault. The first armed fault that fits a call is used.
@@ -97,6 +99,12 @@ func (f *Fault) after(ctx context.Context, w http.ResponseWriter) bool {
 		w.Header().Set("Content-Type", "application/json")
 		huge(w)
 	case FaultHold:
+		if f.Held != nil {
+			select {
+			case f.Held <- struct{}{}:
+			case <-ctx.Done():
+			}
+		}
 		select {
 		case <-f.Until:
 		case <-ctx.Done():
