@@ -75,9 +75,20 @@ func runCase(t *testing.T, file string) {
 
 func world(t testing.TB, name string) *plantest.World {
 	t.Helper()
+	return worldWith(t, name, func(data string) string { return data })
+}
+
+// worldWith is a world with other records.
+func worldWith(t testing.TB, name string, change func(data string) string) *plantest.World {
+	t.Helper()
 	a, err := txtar.ParseFile("testdata/worlds/" + name + ".txtar")
 	if err != nil {
 		t.Fatal(err)
+	}
+	for i := range a.Files {
+		if a.Files[i].Name == "data.json" {
+			a.Files[i].Data = []byte(change(string(a.Files[i].Data)))
+		}
 	}
 	w, err := plantest.New(a)
 	if err != nil {
@@ -179,4 +190,18 @@ func pretty(t testing.TB, r execute.Result) string {
 		b.WriteString(": " + e.Message + "\n")
 	}
 	return b.String()
+}
+
+// planned is a request with its plan.
+func planned(t testing.TB, w *plantest.World, who, document, variables string) (*plantest.Request, *plan.Plan) {
+	t.Helper()
+	r, err := w.Request(who, document, variables)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, bad := r.Build()
+	if bad != nil {
+		t.Fatal(bad)
+	}
+	return r, p
 }

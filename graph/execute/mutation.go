@@ -269,7 +269,10 @@ func (m *Mutation) Applied(change int, effect *connectors.Effect) {
 
 func (m *Mutation) done(s slot, e *connectors.StepEffect) {
 	w := &m.written[s.write]
-	w.outcome, w.counted = OutcomeApplied, true
+	if w.outcome != OutcomeApplied {
+		// What a preview said is over.
+		w.outcome, w.counted, w.affected, w.keys, w.diffs = OutcomeApplied, true, 0, nil, nil
+	}
 	w.affected += e.Affected
 	w.result = e.Result
 	for i := range e.After {

@@ -6,21 +6,29 @@ import (
 )
 
 // Missing marks the arguments args[from:to] whose parameter of the view has no
-// value for this principal; nil where none.
+// value for this principal; nil where none. A parameter that nobody bound is
+// missing too.
 func (p *Plan) Missing(in *Bindings, from, to int) []bool {
-	if len(in.Missing) == 0 {
-		return nil
-	}
 	var out []bool
-	for i, a := range p.Args[from:to] {
-		if a.Kind == ArgParam && a.Param < len(in.Missing) && in.Missing[a.Param] {
-			if out == nil {
-				out = make([]bool, to-from)
-			}
-			out[i] = true
+	for i := range p.Args[from:to] {
+		a := &p.Args[from+i]
+		if a.Kind != ArgParam || in.has(a.Param) {
+			continue
 		}
+		if out == nil {
+			out = make([]bool, to-from)
+		}
+		out[i] = true
 	}
 	return out
+}
+
+// has tells whether the principal has a value for a parameter of the view.
+func (in *Bindings) has(param int) bool {
+	if param >= len(in.Params) || in.Params[param].IsNull() {
+		return false
+	}
+	return param >= len(in.Missing) || !in.Missing[param]
 }
 
 // denied is the select of a step with the conditions of policy lines that need
