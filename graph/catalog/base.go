@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"strings"
 	"sync"
 
 	"github.com/vektah/gqlparser/v2/ast"
@@ -141,14 +142,19 @@ type comparison struct {
 // where the field has its usual comparisons, else with what is missing or more.
 func comparisons(c *Catalog) map[string]comparison {
 	out := map[string]comparison{}
+	known := map[string]string{} // most fields of a type have the same comparisons
 	for _, col := range c.Collections {
 		for _, f := range col.Fields {
-			ops := fieldOps(f)
-			if len(ops) == 0 {
-				continue
+			key := typeText(f.Type) + opNames(f.Spec.Filter)
+			name, ok := known[key]
+			if !ok {
+				if ops := fieldOps(f); len(ops) > 0 {
+					name = comparisonName(f.Type, ops)
+					out[name] = comparison{f.Type, ops}
+				}
+				known[key] = name
 			}
-			f.comparison = comparisonName(f.Type, ops)
-			out[f.comparison] = comparison{f.Type, ops}
+			f.comparison = name
 		}
 	}
 	for _, s := range scalars {
@@ -193,11 +199,11 @@ func minus(a, b []connectors.Op) []connectors.Op {
 }
 
 func opNames(ops []connectors.Op) string {
-	out := ""
+	var b strings.Builder
 	for _, op := range ops {
-		out += title(string(op))
+		b.WriteString(title(string(op)))
 	}
-	return out
+	return b.String()
 }
 
 // havingOps are the comparisons of aggregates.

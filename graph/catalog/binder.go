@@ -168,7 +168,12 @@ func (w *binding) condition(c *Collection, arguments bool, text string) (*connec
 		}
 		out, err := w.reference(name, c, arguments)
 		if err != nil {
-			return nil, true, &inputError{at: v.literal.Position, message: err.Error()}
+			e := &inputError{at: v.literal.Position, message: err.Error()}
+			var bound *policy.BindError
+			if errors.As(err, &bound) {
+				e.message, e.nearest = bound.Message, bound.Nearest
+			}
+			return nil, true, e
 		}
 		return out, true, nil
 	}
@@ -258,9 +263,21 @@ func param(variable string, t *Type, list bool) (policy.Param, error) {
 			return p, bad("$agent.%s is a text, not %s", name, listText(t, list))
 		}
 	default:
-		return p, bad("there is no $%s; there are $claims.NAME, $principal.id|name|kind|roles|tenant, $agent.name|owner and $now", strings.Replace(variable, "_", ".", 1))
+		return p, bad("%s", noVariable(strings.Replace(variable, "_", ".", 1)))
 	}
 	return p, nil
+}
+
+func noVariable(name string) string {
+	return "there is no $" + name + "; there are $claims.NAME, $principal.id|name|kind|roles|tenant, $agent.name|owner and $now"
+}
+
+// nameEnd is the end of the name that begins at an offset.
+func nameEnd(text string, i int) int {
+	for i < len(text) && (isAlnum(text[i]) || text[i] == '_') {
+		i++
+	}
+	return i
 }
 
 func listText(t *Type, list bool) string {
@@ -303,13 +320,15 @@ func prepare(text string) (*conditionText, error) {
 			for _, p := range []string{"$claims.", "$principal.", "$agent."} {
 				if strings.HasPrefix(text[i:], p) {
 					code[i+len(p)-1] = '_'
+					return
 				}
 			}
-		case '@':
-			end := i + 1
-			for end < len(text) && (isAlnum(text[end]) || text[end] == '_') {
-				end++
+			end := nameEnd(text, i+1)
+			if end < len(text) && text[end] == '.' && wrong == nil {
+				wrong = &policy.BindError{Offset: i, Message: noVariable(text[i+1 : end])}
 			}
+		case '@':
+			end := nameEnd(text, i+1)
 			if end == i+1 {
 				if wrong == nil {
 					wrong = &policy.BindError{Offset: i, Message: "a name is expected after @"}
@@ -425,6 +444,8 @@ func (t *conditionText) bindError(err error) error {
 		if e.name != "" {
 			out.Message += ": " + e.name
 			out.Nearest = nearest(e.name, e.known)
+		} else {
+			out.Nearest = e.nearest
 		}
 	}
 	var c *connectors.Error

@@ -126,9 +126,10 @@ func (b *builder) claim() {
 	sort.SliceStable(collections, func(i, j int) bool { return order[collections[i].Source] < order[collections[j].Source] })
 	for _, c := range collections {
 		own := claim{c, c.Source, c.Object}
-		for _, name := range sortedKeys(generatedTypes(c)) {
+		types := generatedTypes(c)
+		for _, name := range sortedKeys(types) {
 			if b.claims.take("type", name, own) {
-				b.cat.types[name] = generatedTypes(c)[name]
+				b.cat.types[name] = types[name]
 			}
 		}
 		query, mutation := rootNames(c)

@@ -51,6 +51,7 @@ type inputError struct {
 	message string
 	known   []string // the names that could be meant, with the one that was
 	name    string
+	nearest string
 	code    connectors.Code
 }
 

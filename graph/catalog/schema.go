@@ -179,13 +179,15 @@ func writes(w *policy.WriteAccess, f *Field) bool { return w != nil && w.Fields[
 // plane; nil where there are none.
 func (s *sight) root(name string, fields ast.FieldList) *ast.Definition {
 	def := &ast.Definition{Kind: ast.Object, Name: name, Position: builtAt}
+	var own ast.FieldList
 	if c := s.control[name]; c != nil {
 		def.Description = c.Description
-		def.Fields = append(def.Fields, c.Fields...)
+		own = c.Fields
+		def.Fields = append(def.Fields, own...)
 	}
 	sort.Slice(fields, func(i, j int) bool { return fields[i].Name < fields[j].Name })
 	for _, f := range fields {
-		if def.Fields.ForName(f.Name) == nil {
+		if own.ForName(f.Name) == nil {
 			def.Fields = append(def.Fields, f)
 		}
 	}
