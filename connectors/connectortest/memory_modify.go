@@ -10,6 +10,16 @@ import (
 // modify updates or deletes the records that a step addresses.
 func (w *writer) modify(s *connectors.Step, act *connectors.Act) (*connectors.StepEffect, error) {
 	t := w.draft.tables[s.Collection]
+	if s.Kind == connectors.Delete && (len(s.Set) > 0 || s.Check != nil) {
+		return nil, badInput("a delete writes nothing")
+	}
+	given, err := w.assigns(t, s.Set, connectors.Update)
+	if err != nil {
+		return nil, err
+	}
+	if s.Kind == connectors.Update && len(given) == 0 {
+		return nil, badInput("an update of nothing")
+	}
 	targets, err := w.targets(t, s, act)
 	if err != nil {
 		return nil, err
@@ -21,9 +31,6 @@ func (w *writer) modify(s *connectors.Step, act *connectors.Act) (*connectors.St
 		}
 	}
 	if s.Kind == connectors.Delete {
-		if len(s.Set) > 0 || s.Check != nil {
-			return nil, badInput("a delete writes nothing")
-		}
 		t.rows = slices.DeleteFunc(t.rows, func(r *row) bool { return slices.Contains(targets, r) })
 		if err := w.settle(t, s, nil); err != nil {
 			return nil, err
@@ -32,13 +39,6 @@ func (w *writer) modify(s *connectors.Step, act *connectors.Act) (*connectors.St
 			w.emit(t, connectors.Delete, r)
 		}
 		return effect, nil
-	}
-	given, err := w.assigns(t, s.Set, connectors.Update)
-	if err != nil {
-		return nil, err
-	}
-	if len(given) == 0 {
-		return nil, badInput("an update of nothing")
 	}
 	written := map[*row]bool{}
 	after := make([]*row, 0, len(targets))

@@ -63,11 +63,13 @@ func with(set []connectors.Assign, pairs ...any) []connectors.Assign {
 }
 
 func createCases() []writeCase {
-	album := assigns("artist_id", num(3), "title", text("Nieuw"))
+	// The key is given: what a system makes itself, see made, is not the oracle's.
+	album := assigns("id", num(1000), "artist_id", num(3), "title", text("Nieuw"))
+	pair := assigns("id", num(1001), "artist_id", num(3), "title", text("Nieuw"))
 	return []writeCase{
 		{name: "create", steps: creation(Customers, with(customer(101).Fields, "note", text("o'brien; -- \\ 🎷"), "vip", connectors.Null), returning("note", "balance", "vip"))},
 		{name: "create with defaults", steps: creation(Artists, assigns("id", num(100), "name", text("Neu")), returning("active", "rating", "country"))},
-		{name: "create with a made key", steps: creation(Albums, album, returning("id", "plays", "price"))},
+		{name: "create with a constant default", steps: creation(Albums, album, returning("id", "plays", "price"))},
 		{name: "create with a large integer", steps: creation(Tracks, assigns("album_id", num(149), "position", num(9), "title", text("t"), "size", num(1<<62+1)), returning("size"))},
 		{name: "create with instants", steps: creation(Customers, assigns("id", num(102), "balance", connectors.Decimal("0.10"), "created", text("2026-07-01T12:00:00.25+02:00"), "seen", text("2026-03-29T02:30:00")), returning("created", "seen"))},
 		{name: "create without a needed field", code: connectors.CodeValidationFailed, path: []string{"0", "balance"},
@@ -77,22 +79,22 @@ func createCases() []writeCase {
 		{name: "create with an unknown field", code: connectors.CodeUnsupported, path: []string{"0", "wrong"},
 			steps: creation(Artists, assigns("id", num(104), "name", text("x"), "wrong", num(1)))},
 		{name: "create with text for a number", code: connectors.CodeValidationFailed, path: []string{"0", "plays"},
-			steps: creation(Albums, with(album, "plays", text("many")))},
+			steps: creation(Albums, with(pair, "plays", text("many")))},
 		{name: "create with a used key", code: connectors.CodeUniqueViolation, path: []string{"0", "id"}, steps: creation(Customers, customer(5).Fields)},
 		{name: "create with a used name", code: connectors.CodeUniqueViolation, path: []string{"0", "name"},
 			steps: creation(Artists, assigns("id", num(105), "name", text("Neu")))},
-		{name: "create with a used pair", code: connectors.CodeUniqueViolation, path: []string{"0", "artist_id"}, steps: creation(Albums, album)},
+		{name: "create with a used pair", code: connectors.CodeUniqueViolation, path: []string{"0", "artist_id"}, steps: creation(Albums, pair)},
 		{name: "create with nulls in a unique key", steps: creation(Customers, with(customer(106).Fields, "email", connectors.Null))},
 		{name: "create without its parent", code: connectors.CodeReferenceViolation, path: []string{"0", "artist_id"},
-			steps: creation(Albums, assigns("artist_id", num(777), "title", text("x")))},
+			steps: creation(Albums, assigns("id", num(1001), "artist_id", num(777), "title", text("x")))},
 		{name: "create with text too long", code: connectors.CodeValidationFailed, path: []string{"0", "country"},
 			steps: creation(Artists, assigns("id", num(107), "name", text("x"), "country", text("deu")))},
 		{name: "create with text as long as can be", steps: creation(Artists, assigns("id", num(107), "name", text(strings.Repeat("ä", 120)), "country", text("日本")))},
 		{name: "create with digits that would be rounded", code: connectors.CodeValidationFailed, path: []string{"0", "price"},
-			steps: creation(Albums, with(album, "price", connectors.Decimal("10.005")))},
+			steps: creation(Albums, with(pair, "price", connectors.Decimal("10.005")))},
 		{name: "create with too large a number", code: connectors.CodeValidationFailed, path: []string{"0", "price"},
-			steps: creation(Albums, with(album, "price", connectors.Decimal("123456789.00")))},
-		{name: "create with zeros beyond the scale", steps: creation(Albums, assigns("artist_id", num(4), "title", text("zeros"), "price", connectors.Decimal("10.5000")), returning("price"))},
+			steps: creation(Albums, with(pair, "price", connectors.Decimal("123456789.00")))},
+		{name: "create with zeros beyond the scale", steps: creation(Albums, assigns("id", num(1002), "artist_id", num(4), "title", text("zeros"), "price", connectors.Decimal("10.5000")), returning("price"))},
 		{name: "create that fails its check", code: connectors.CodeCheckViolation,
 			steps: creation(Customers, customer(108).Fields, checking(is("vip", connectors.True)))},
 		{name: "create that passes its check", steps: creation(Customers, customer(108).Fields,

@@ -143,6 +143,7 @@ func (h Harness) writes(t *testing.T) {
 		s.refusedWrites(t)
 		return
 	}
+	t.Run("made keys", s.made)
 	for _, w := range slices.Concat(createCases(), updateCases(), deleteCases(), guardCases(), changeCases()) {
 		t.Run(w.name, func(t *testing.T) {
 			c := changeOf(w.steps...)
@@ -157,6 +158,29 @@ func (h Harness) writes(t *testing.T) {
 		})
 	}
 	t.Run("versions", s.versions)
+}
+
+// made: a key that the system makes is new, is told, and names the record.
+func (s *session) made(t *testing.T) {
+	seen := map[string]bool{}
+	var gone []connectors.Step
+	for i := range 3 {
+		change := changeOf(creation(Albums, assigns("artist_id", num(3), "title", text(fmt.Sprint("made ", i))), returning("id", "title"))...)
+		effect, err := s.c.Apply(context.Background(), nil, change)
+		if err != nil {
+			t.Fatal(describeError(err))
+		}
+		rec := effect.Steps[0].After[0]
+		if len(rec.Key) != 1 || seen[rec.Key[0].Value.Text] || !rec.Get("id").Equal(rec.Key[0].Value) {
+			t.Fatalf("the made key is %+v after %v", rec, seen)
+		}
+		seen[rec.Key[0].Value.Text] = true
+		gone = append(gone, connectors.Step{ID: fmt.Sprint(i), Kind: connectors.Delete, Collection: Albums, Key: rec.Key, Where: is("title", rec.Get("title"))})
+	}
+	if _, err := s.c.Apply(context.Background(), nil, changeOf(gone...)); err != nil {
+		t.Fatalf("the records of the made keys: %v", describeError(err))
+	}
+	s.compare(t, &connectors.Query{Select: all(s.oracle.schema.Collection(Albums))})
 }
 
 // refusedWrites: acts that are not declared are refused.
