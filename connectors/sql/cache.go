@@ -48,25 +48,12 @@ func (c *cache) get(m *model, s *connectors.Select, args []connectors.Value) (*s
 	if c.byID == nil {
 		c.byID = make(map[cacheKey]*statement)
 	}
-	for k, old := range c.byID {
+	for k := range c.byID {
 		if len(c.byID) < cacheSize {
 			break
 		}
-		// One in use is passed over; some other is not.
-		if old.lite.tryClose() {
-			delete(c.byID, k)
-		}
+		delete(c.byID, k)
 	}
 	c.byID[key] = st
 	return st, nil
-}
-
-// close drops everything.
-func (c *cache) close() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, st := range c.byID {
-		st.lite.close()
-	}
-	c.byID = nil
 }

@@ -16,7 +16,7 @@ type cell struct {
 }
 
 // A statement is a compiled select: text, parameters and how to read its rows.
-// It is immutable but for its hints.
+// It is immutable but for its hint.
 type statement struct {
 	sql    string
 	params []param
@@ -29,7 +29,6 @@ type statement struct {
 	base    int64
 	maxRows int
 	hint    sizeHint
-	lite    liteStatement
 }
 
 // A compiler writes one select.

@@ -114,6 +114,5 @@ func (e *Engine) Watch(context.Context, *connectors.Query) iter.Seq2[*connectors
 
 // Close ends all connections and waits for those in use.
 func (e *Engine) Close() error {
-	e.cache.close()
 	return coded(e.db.close())
 }

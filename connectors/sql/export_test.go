@@ -20,3 +20,6 @@ const (
 	CacheSize   = cacheSize
 	PreparedMax = preparedMax
 )
+
+// AppendText writes a JSON string.
+func AppendText(s string) []byte { return appendText(nil, []byte(s)) }

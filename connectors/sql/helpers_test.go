@@ -36,13 +36,13 @@ func database(t testing.TB, dialect string, statements ...string) string {
 // run executes statements by the plain driver.
 func run(t testing.TB, dialect, url string, statements ...string) {
 	t.Helper()
-	ctx := t.Context()
+	ctx := context.WithoutCancel(t.Context()) // cleanups run statements, too
 	if dialect == sql.Postgres {
 		conn, err := pgx.Connect(ctx, url)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close(context.WithoutCancel(ctx))
+		defer conn.Close(ctx)
 		for _, s := range statements {
 			if _, err := conn.Exec(ctx, s); err != nil {
 				t.Fatalf("%v\n%s", err, s)

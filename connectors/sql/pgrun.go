@@ -1,7 +1,6 @@
 package sql
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"strconv"
@@ -67,17 +66,14 @@ const preparedMax = 256
 // A pgPrepared is a statement prepared on one connection. Its encoders may keep
 // state: a connection is used by one goroutine at a time.
 type pgPrepared struct {
-	sql    string
 	sd     *pgconn.StatementDescription
 	encode []cellEncoder
 }
 
-// pgStatements are the prepared statements of one connection, the least
-// recently used at the back.
+// pgStatements are the prepared statements of one connection.
 type pgStatements struct {
-	bySQL map[string]*list.Element
-	order list.List
-	count int
+	lru[*pgPrepared]
+	count int // of all ever made: names are not used again
 }
 
 const customStatements = "countersign.statements"
@@ -86,43 +82,37 @@ const customStatements = "countersign.statements"
 func (p *pgBackend) prepared(ctx context.Context, c *pgconn.PgConn, st *statement) (*pgPrepared, error) {
 	ss, _ := c.CustomData()[customStatements].(*pgStatements)
 	if ss == nil {
-		ss = &pgStatements{bySQL: make(map[string]*list.Element)}
+		ss = &pgStatements{}
 		c.CustomData()[customStatements] = ss
 	}
-	if el := ss.bySQL[st.sql]; el != nil {
-		ss.order.MoveToFront(el)
-		return el.Value.(*pgPrepared), nil
+	if pr, ok := ss.get(st.sql); ok {
+		return pr, nil
 	}
-	for ss.order.Len() >= preparedMax {
-		last := ss.order.Back()
-		old := last.Value.(*pgPrepared)
+	for ss.len() >= preparedMax {
+		text, old := ss.oldest()
 		if err := c.Deallocate(ctx, old.sd.Name); err != nil {
 			return nil, err
 		}
-		ss.drop(last)
+		ss.drop(text)
 	}
 	ss.count++
 	sd, err := c.Prepare(ctx, "countersign_"+strconv.Itoa(ss.count), st.sql, nil)
 	if err != nil {
 		return nil, err
 	}
-	pr := &pgPrepared{sql: st.sql, sd: sd, encode: make([]cellEncoder, len(st.cells))}
+	pr := &pgPrepared{sd: sd, encode: make([]cellEncoder, len(st.cells))}
 	first := 0
 	if st.bind {
 		first = 1
 	}
 	for i := range st.cells {
 		if pr.encode[i] = encoderFor(sd.Fields[first+i].DataTypeOID, st.cells[i]); pr.encode[i] == nil {
-			return nil, connectors.Errorf(connectors.CodeUpstreamError, "a column is of another type than it was pinned with; run refresh")
+			_ = c.Deallocate(ctx, sd.Name)
+			return nil, connectors.Errorf(connectors.CodeUpstreamError, "the database is not as it was pinned; run refresh")
 		}
 	}
-	ss.bySQL[st.sql] = ss.order.PushFront(pr)
+	ss.add(st.sql, pr)
 	return pr, nil
-}
-
-func (ss *pgStatements) drop(el *list.Element) {
-	delete(ss.bySQL, el.Value.(*pgPrepared).sql)
-	ss.order.Remove(el)
 }
 
 // forget drops a statement whose plan the server does not know or will not use
@@ -136,15 +126,14 @@ func forget(c *pgconn.PgConn, st *statement, err error) bool {
 	if ss == nil {
 		return false
 	}
-	el := ss.bySQL[st.sql]
-	if el == nil {
+	if _, ok := ss.get(st.sql); !ok {
 		return false
 	}
-	ss.drop(el)
+	ss.drop(st.sql)
 	return true
 }
 
-// binary asks for all result columns in binary format.
+// binaryFormat asks for all result columns in binary format.
 func binaryFormat() []int16 { return binaryFormats[:] }
 
 var binaryFormats = [1]int16{1} // never written to

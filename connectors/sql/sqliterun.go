@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"github.com/countersign/countersign/connectors"
@@ -19,6 +18,7 @@ import (
 type liteBackend struct {
 	cfg        *Config
 	db         *stdsql.DB
+	pool       *litePool // of db, for queries
 	unreadable *atomic.Uint64
 }
 
@@ -44,63 +44,11 @@ func openSQLite(cfg *Config, unreadable *atomic.Uint64) (*liteBackend, error) {
 	if err != nil {
 		return nil, connectors.Errorf(connectors.CodeValidationFailed, "the url of the source is no SQLite file").WithCause(err)
 	}
-	db.SetMaxOpenConns(cfg.PoolMax)
-	db.SetMaxIdleConns(cfg.PoolMax)
-	return &liteBackend{cfg: cfg, db: db, unreadable: unreadable}, nil
+	db.SetMaxIdleConns(0) // the pool keeps them
+	return &liteBackend{cfg: cfg, db: db, pool: newLitePool(db, cfg.PoolMax), unreadable: unreadable}, nil
 }
 
-func (l *liteBackend) close() error { return l.db.Close() }
-
-// A liteStatement is the prepared form of a statement; database/sql prepares it
-// again on each connection that it meets.
-type liteStatement struct {
-	mu   sync.RWMutex
-	stmt *stdsql.Stmt
-}
-
-// use calls f with the prepared statement, which stays open meanwhile.
-func (s *liteStatement) use(ctx context.Context, db *stdsql.DB, text string, f func(*stdsql.Stmt) (*stdsql.Rows, error)) (*stdsql.Rows, error) {
-	s.mu.RLock()
-	if s.stmt != nil {
-		defer s.mu.RUnlock()
-		return f(s.stmt)
-	}
-	s.mu.RUnlock()
-	s.mu.Lock()
-	if s.stmt == nil {
-		stmt, err := db.PrepareContext(ctx, text)
-		if err != nil {
-			s.mu.Unlock()
-			return nil, err
-		}
-		s.stmt = stmt
-	}
-	stmt := s.stmt
-	s.mu.Unlock()
-	return f(stmt)
-}
-
-// tryClose closes the prepared statement unless it is in use.
-func (s *liteStatement) tryClose() bool {
-	if !s.mu.TryLock() {
-		return false
-	}
-	defer s.mu.Unlock()
-	if s.stmt != nil {
-		_ = s.stmt.Close()
-		s.stmt = nil
-	}
-	return true
-}
-
-func (s *liteStatement) close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stmt != nil {
-		_ = s.stmt.Close()
-		s.stmt = nil
-	}
-}
+func (l *liteBackend) close() error { return l.pool.close() }
 
 // query runs a statement, in the snapshot where there is one.
 func (l *liteBackend) query(ctx context.Context, st *statement, q *connectors.Query) (connectors.Rows, error) {
@@ -117,22 +65,33 @@ func (l *liteBackend) query(ctx context.Context, st *statement, q *connectors.Qu
 	if q.Snapshot != nil {
 		err = l.inSnapshot(ctx, r, q.Snapshot, args)
 	} else {
-		r.rows, err = st.lite.use(ctx, l.db, st.sql, func(s *stdsql.Stmt) (*stdsql.Rows, error) { return s.QueryContext(ctx, args...) })
-		if err == nil {
-			r.first, r.err = r.fill()
-			if r.err != nil && r.count == 0 {
-				err = r.err
-			}
-		}
+		err = l.alone(ctx, r, args)
 	}
 	if err != nil {
-		_ = r.Close()
+		r.done()
 		if ctx.Err() != nil {
 			err = timeoutOf(err)
 		}
 		return nil, err
 	}
 	return r, nil
+}
+
+// alone runs a statement without a transaction and reads the first block.
+func (l *liteBackend) alone(ctx context.Context, r *liteRows, args []any) error {
+	conn, err := l.pool.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	r.conn = conn
+	if err := r.start(ctx, conn, args); err != nil {
+		r.err = err
+		return err
+	}
+	if r.first, r.err = r.fill(); r.err != nil && r.count == 0 {
+		return r.err
+	}
+	return nil
 }
 
 // inSnapshot runs a statement in the transaction of the snapshot and reads the
@@ -143,22 +102,24 @@ func (l *liteBackend) inSnapshot(ctx context.Context, r *liteRows, s *connectors
 		return connectors.Errorf(connectors.CodeBadInput, "the snapshot has ended")
 	}
 	defer s.Unlock()
-	tx, _ := held.(*stdsql.Tx)
-	if tx == nil {
-		// The transaction outlives this query and its timeout; Snapshot.End ends it.
+	conn, _ := held.(*liteConn)
+	if conn == nil {
 		var err error
-		if tx, err = l.db.BeginTx(context.WithoutCancel(ctx), &stdsql.TxOptions{ReadOnly: true}); err != nil {
+		if conn, err = l.pool.acquire(ctx); err != nil {
 			return err
 		}
-		s.Hold(tx, func() { _ = tx.Rollback() })
+		if _, err := conn.conn.ExecContext(ctx, "begin"); err != nil {
+			l.pool.release(conn, true)
+			return err
+		}
+		s.Hold(conn, func() {
+			_, err := conn.conn.ExecContext(context.WithoutCancel(ctx), "rollback")
+			l.pool.release(conn, err != nil)
+		})
 	}
-	rows, err := r.st.lite.use(ctx, l.db, r.st.sql, func(s *stdsql.Stmt) (*stdsql.Rows, error) {
-		return tx.StmtContext(ctx, s).QueryContext(ctx, args...)
-	})
-	if err != nil {
+	if err := r.start(ctx, conn, args); err != nil {
 		return err
 	}
-	r.rows = rows
 	return r.readAll()
 }
 
@@ -166,6 +127,7 @@ func (l *liteBackend) inSnapshot(ctx context.Context, r *liteRows, s *connectors
 type liteRows struct {
 	l      *liteBackend
 	st     *statement
+	conn   *liteConn // nil in a snapshot, and when done
 	rows   *stdsql.Rows
 	cancel context.CancelFunc
 	cells  []any
@@ -208,10 +170,26 @@ func (r *liteRows) Close() error {
 	return nil
 }
 
+// start sends the statement.
+func (r *liteRows) start(ctx context.Context, conn *liteConn, args []any) error {
+	stmt, err := conn.prepared(ctx, r.st.sql)
+	if err != nil {
+		return err
+	}
+	r.rows, err = stmt.QueryContext(ctx, args...)
+	return err
+}
+
+// done ends the reading and gives the connection back. One that failed is not
+// used again.
 func (r *liteRows) done() {
 	if r.rows != nil {
 		_ = r.rows.Close()
 		r.rows = nil
+	}
+	if r.conn != nil {
+		r.l.pool.release(r.conn, r.err != nil && connectors.CodeOf(r.err) != connectors.CodeRowCapExceeded)
+		r.conn = nil
 	}
 	if r.cancel != nil {
 		r.cancel()
@@ -252,11 +230,10 @@ func (r *liteRows) fill() (*connectors.Block, error) {
 	}
 	for len(block.Data) < connectors.MaxBlockBytes {
 		if !r.rows.Next() {
-			err := r.rows.Err()
-			r.done()
-			if err != nil {
+			if err := r.rows.Err(); err != nil {
 				return nil, err
 			}
+			r.done()
 			r.st.hint.learn(block)
 			if block.Rows() == 0 {
 				return nil, nil
