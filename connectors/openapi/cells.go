@@ -194,7 +194,7 @@ func number(raw json.RawMessage, textToo bool) (decimal.Decimal, string, bool) {
 		return decimal.Decimal{}, "", false
 	}
 	if _, exp, ok := strings.Cut(strings.ToLower(text), "e"); ok {
-		if n, err := strconv.Atoi(exp); err != nil || n > 400 || n < -400 {
+		if n, err := strconv.Atoi(exp); err != nil || n > 300 || n < -300 {
 			return decimal.Decimal{}, "", false
 		}
 	}

@@ -197,7 +197,7 @@ func (e *encoder) text(v connectors.Value, t connectors.TypeRef) (string, error)
 		}
 		return n.String(), nil
 	case connectors.ScalarDecimal:
-		if v.Kind != connectors.KindDecimal && v.Kind != connectors.KindInt || !isNumber(v.Text) || len(v.Text) > 400 {
+		if v.Kind != connectors.KindDecimal && v.Kind != connectors.KindInt || !isNumber(v.Text) || len(v.Text) > 1000 {
 			return "", misfit("must be a decimal number")
 		}
 		if strings.ContainsAny(v.Text, "eE") {
@@ -337,7 +337,7 @@ func canon(v connectors.Value, t connectors.TypeRef) (connectors.Value, bool) {
 		n, ok := new(big.Int).SetString(v.Text, 10)
 		return connectors.Value{Kind: connectors.KindInt, Text: textOfInt(n, ok)}, ok && v.Kind == connectors.KindInt
 	case connectors.ScalarDecimal:
-		return v, (v.Kind == connectors.KindDecimal || v.Kind == connectors.KindInt) && isNumber(v.Text) && len(v.Text) <= 400
+		return v, (v.Kind == connectors.KindDecimal || v.Kind == connectors.KindInt) && isNumber(v.Text) && len(v.Text) <= 1000
 	case connectors.ScalarFloat:
 		f, err := strconv.ParseFloat(v.Text, 64)
 		return connectors.Float(f), err == nil && (v.Kind == connectors.KindFloat || v.Kind == connectors.KindInt || v.Kind == connectors.KindDecimal)
