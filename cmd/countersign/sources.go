@@ -60,12 +60,14 @@ func connectOpenAPI(cfg *config.Config, name string, s config.Source, pinned *co
 	c := openapi.Config{Name: name, BaseURL: s.URL, Headers: s.Headers, Include: s.Include, Exclude: s.Exclude, ReadOnly: s.ReadOnly,
 		Collections: map[string]openapi.CollectionConfig{}, Outcome: map[string]openapi.OutcomeConfig{}, Log: log,
 		Limits: openapi.Limits{CallsPerOperation: s.Limits.CallsPerOperation}}
+	var err error
 	if pinned == nil {
-		data, err := readSpec(cfg.Dir, s.Spec)
-		if err != nil {
-			return nil, err
-		}
-		c.SpecData = data
+		c.SpecData, err = readSpec(cfg.Dir, s.Spec)
+	} else {
+		c.SpecData, err = keptSpec(cfg.Dir, name, s.Spec)
+	}
+	if err != nil {
+		return nil, err
 	}
 	c.Auth = httpcall.Auth{Bearer: s.Auth.Bearer}
 	if b := s.Auth.Basic; b != nil {
@@ -115,10 +117,43 @@ func inDir(dir, path string) string {
 // maxSpec bounds an OpenAPI document.
 const maxSpec = 64 << 20
 
+// specFile is where the copy of a fetched document is kept, reviewed like the
+// lock.
+func specFile(dir, name string) string { return filepath.Join(dir, "specs", name+".openapi") }
+
+// keptSpec reads the document that the lock was made of: serve fetches nothing.
+func keptSpec(dir, name, spec string) ([]byte, error) {
+	if !isURL(spec) {
+		return readSpec(dir, spec)
+	}
+	data, err := os.ReadFile(specFile(dir, name))
+	if err != nil {
+		return nil, connectors.Errorf(connectors.CodeBadInput, "the document of source %s was never fetched: countersign refresh %s --accept", name, name).WithCause(err)
+	}
+	return data, nil
+}
+
+// keepSpec keeps a fetched document beside the configuration.
+func keepSpec(dir, name string, s config.Source) error {
+	if s.Connector != "openapi" || !isURL(s.Spec) {
+		return nil
+	}
+	data, err := readSpec(dir, s.Spec)
+	if err != nil {
+		return err
+	}
+	return writeFile(specFile(dir, name), data, 0o644)
+}
+
+func isURL(spec string) bool {
+	u, err := url.Parse(spec)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https")
+}
+
 // readSpec reads an OpenAPI document from a file, or from a URL: only describe,
 // init and refresh do that.
 func readSpec(dir, spec string) ([]byte, error) {
-	if u, err := url.Parse(spec); err != nil || u.Scheme != "http" && u.Scheme != "https" {
+	if !isURL(spec) {
 		data, err := os.ReadFile(inDir(dir, spec))
 		if err != nil {
 			return nil, connectors.Errorf(connectors.CodeUpstreamUnavailable, "the document %s cannot be read", spec).WithCause(err)
@@ -181,7 +216,7 @@ func newSources(log *slog.Logger, seen func(ctx context.Context, source, identit
 func (s *sources) add(gate *connectors.Gate, name, kind string, c connectors.Connector, l config.SLimits) {
 	st := &sourceState{name: name, kind: kind, status: model.CountersignSourceStatusUnknown}
 	// A full bulkhead says nothing of the system, so what is observed is inside.
-	st.raw = guard.Wrap(&observed{Connector: c, state: st}, guard.Limits{Deadline: l.Deadline, Concurrency: l.Concurrency})
+	st.raw = guard.Wrap(&observed{Connector: c, state: st}, guard.Limits{Deadline: l.Deadline, Concurrent: l.Concurrency})
 	s.order = append(s.order, name)
 	s.states[name] = st
 	s.gated[name] = gate.Wrap(name, st.raw)

@@ -2,6 +2,9 @@ package gateway
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"slices"
 
 	"github.com/countersign/countersign/connectors"
@@ -130,6 +133,8 @@ func (a *authorizer) target(ctx context.Context, t proposals.Target, set *propos
 	return nil
 }
 
+// schemaHash is over the pinned schema of everything that a source's changes
+// touch.
 func (a *authorizer) schemaHash(source string, set *proposals.ChangeSet) string {
 	var objects []string
 	for i := range set.Changes {
@@ -139,7 +144,12 @@ func (a *authorizer) schemaHash(source string, set *proposals.ChangeSet) string 
 			}
 		}
 	}
-	return a.snap.Catalog.SchemaHash(objects...)
+	slices.Sort(objects)
+	h := sha256.New()
+	for _, o := range slices.Compact(objects) {
+		fmt.Fprintf(h, "%s %s\n", o, a.snap.Catalog.Fingerprint(o))
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 func objectOf(source string, s *connectors.Step) string {

@@ -39,7 +39,7 @@ func (g *Gateway) operationContext(st *viewState, doc *document, def *ast.Operat
 		OperationName:          def.Name,
 		Doc:                    doc.query,
 		Operation:              def,
-		DisableIntrospection:   !st.limits.Introspection,
+		DisableIntrospection:   st.limits.Introspection != On,
 		RecoverFunc:            g.recovered,
 		ResolverMiddleware:     func(ctx context.Context, next graphql.Resolver) (any, error) { return next(ctx) },
 		RootResolverMiddleware: func(ctx context.Context, next graphql.RootResolver) graphql.Marshaler { return next(ctx) },

@@ -164,7 +164,7 @@ func (o *operation) within(lim Limits) []Error {
 		return refuse(connectors.CodeDepthExceeded, "the operation nests too deeply; at most %d levels are allowed", lim.Depth)
 	case o.aliases > lim.Aliases:
 		return refuse(connectors.CodeCostExceeded, "the operation has more than %d aliases", lim.Aliases)
-	case o.introspects && !lim.Introspection:
+	case o.introspects && lim.Introspection != On:
 		return refuse(connectors.CodeOperationNotAllowed, "introspection is off for this caller")
 	}
 	return nil

@@ -16,8 +16,32 @@ type Limits struct {
 	MaxRows       int           // records one write may touch
 	Body          int64         // bytes of a request
 	Timeout       time.Duration // of a whole operation
-	Introspection bool
+	Introspection Switch
 }
+
+// A Switch is on, off, or not said.
+type Switch uint8
+
+// The states of a switch.
+const (
+	NotSaid Switch = iota
+	Off
+	On
+)
+
+// SwitchOf reads an optional boolean.
+func SwitchOf(v *bool) Switch {
+	switch {
+	case v == nil:
+		return NotSaid
+	case *v:
+		return On
+	}
+	return Off
+}
+
+// Over fills what is not said from others.
+func (l Limits) Over(others Limits) Limits { return merge(others, l, override) }
 
 // RoleLimits are limits by role; "*" is everybody's. A zero field of a role is
 // not said, and the one of "*" holds.
@@ -72,12 +96,6 @@ func larger(a, b int64) int64 { return max(a, b) }
 func smaller(a, b int64) int64 { return min(a, b) }
 
 func merge(a, b Limits, pick choose) Limits {
-	truth := func(v bool) int64 {
-		if v {
-			return 2
-		}
-		return 1
-	}
 	return Limits{
 		Depth:         int(pick(int64(a.Depth), int64(b.Depth))),
 		Aliases:       int(pick(int64(a.Aliases), int64(b.Aliases))),
@@ -87,6 +105,6 @@ func merge(a, b Limits, pick choose) Limits {
 		MaxRows:       int(pick(int64(a.MaxRows), int64(b.MaxRows))),
 		Body:          pick(a.Body, b.Body),
 		Timeout:       time.Duration(pick(int64(a.Timeout), int64(b.Timeout))),
-		Introspection: pick(truth(a.Introspection), truth(b.Introspection)) == 2,
+		Introspection: Switch(pick(int64(a.Introspection), int64(b.Introspection))),
 	}
 }

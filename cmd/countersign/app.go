@@ -1,0 +1,311 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/countersign/countersign/cmd/countersign/config"
+	"github.com/countersign/countersign/connectors"
+	"github.com/countersign/countersign/console"
+	"github.com/countersign/countersign/graph"
+	"github.com/countersign/countersign/graph/execute"
+	"github.com/countersign/countersign/graph/gateway"
+	"github.com/countersign/countersign/graph/plan"
+	"github.com/countersign/countersign/policy"
+	"github.com/countersign/countersign/policy/audit"
+	"github.com/countersign/countersign/policy/identity"
+	"github.com/countersign/countersign/proposals"
+	"github.com/countersign/countersign/store"
+)
+
+// How long the server takes for things that have no limit of their own.
+const (
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = 2 * time.Minute
+	shutdownTimeout   = 10 * time.Second
+	sweepEvery        = 6 * time.Hour
+)
+
+// An app is a gateway with everything it is made of. It is opened, run once,
+// and closed.
+type app struct {
+	cfg      *config.Config
+	log      *slog.Logger
+	store    *store.Store
+	sources  *sources
+	identity *identity.Service
+	service  *proposals.Service
+	executor *proposals.Executor
+	gateway  *gateway.Gateway
+	sealer   *audit.Sealer
+	listener net.Listener
+}
+
+// openApp puts the rooms together. It dials no source: those that are down are
+// told of and come back without a restart.
+func openApp(ctx context.Context, p *project, dataDir string, log *slog.Logger) (a *app, err error) {
+	a = &app{cfg: p.cfg, log: log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.close())
+			a = nil
+		}
+	}()
+	keys, err := openKeyring(p.cfg, dataDir)
+	if err != nil {
+		return a, err
+	}
+	if a.store, err = openStore(ctx, p.cfg, dataDir, store.Server, keys); err != nil {
+		return a, err
+	}
+	gate, issuer := connectors.NewGate(nil)
+	a.sources = newSources(log, func(ctx context.Context, source, identity string) error {
+		_, err := a.store.SeeSource(ctx, policy.DefaultTenant, source, identity)
+		return err
+	})
+	for _, name := range p.cfg.Sources.Names {
+		s := p.cfg.Sources.Values[name]
+		c, err := connect(p.cfg, name, s, p.schemas[name], log)
+		if err != nil {
+			return a, fmt.Errorf("source %s: %w", name, err)
+		}
+		a.sources.add(gate, name, s.Connector, c, s.Limits)
+	}
+	cache, err := newCache(p.cfg)
+	if err != nil {
+		return a, err
+	}
+	exec := &execute.Executor{Sources: a.sources.gated, Issuer: issuer, Cache: cache}
+	return a, a.assemble(p, exec, issuer, keys)
+}
+
+// assemble makes everything above the store and the sources.
+func (a *app) assemble(p *project, exec *execute.Executor, issuer *connectors.Issuer, keys *store.Keyring) (err error) {
+	if a.identity, err = identity.New(identityConfig(p.cfg), a.store, identity.Options{}); err != nil {
+		return err
+	}
+	current, byID, err := keys.DeriveAll("proposals")
+	if err != nil {
+		return err
+	}
+	a.service = proposals.New(proposals.Config{Store: a.store, Authorizer: func() proposals.Authorizer { return a.gateway.Authorizer() },
+		Directory: a.identity, Keys: proposals.Keys{Current: current, ByID: byID}, TraceID: graph.TraceID, Log: a.log, Failpoint: failpoint()})
+	a.executor = proposals.NewExecutor(proposals.ExecutorConfig{Service: a.service, Name: "executor-" + uuid.NewString(), Issuer: issuer,
+		Apply: func(ctx context.Context, source string, permit *connectors.Permit, c *connectors.Change) (*connectors.Effect, error) {
+			conn := a.sources.gated[source]
+			if conn == nil {
+				return nil, connectors.Errorf(connectors.CodeUpstreamUnavailable, "there is no source %s any more", source)
+			}
+			effect, err := conn.Apply(ctx, permit, c)
+			exec.Cache.Wrote(source)
+			return effect, err
+		},
+		KeyRetention: func(source, object string) time.Duration {
+			return a.cfg.Sources.Values[source].Outcome.For(object).Keep
+		}})
+	pages, err := console.Handler()
+	if err != nil {
+		return err
+	}
+	a.sealer = &audit.Sealer{Store: a.store, Failed: func(err error) { a.log.Error("sealing audit events", "error", err) }}
+	cfg := gateway.Config{Identity: a.identity, Executor: exec, Proposals: a.service, Sources: a.sources,
+		Control: &graph.Resolver{Proposals: a.service, Identity: a.identity, Audit: a.store, Sources: a.sources.States},
+		Sealer:  func(tenant string) plan.Sealer { return keys.Stable("graph", tenant) },
+		Limits:  roleLimits(p.cfg), Origins: origins(p.cfg), PublicURL: p.cfg.URL, Ready: a.store.Ping, Metrics: metrics(), Pages: pages,
+		Log: a.log, Now: time.Now}
+	if u, err := url.Parse(p.cfg.URL); err == nil {
+		cfg.PublicHost = u.Host
+	}
+	a.gateway = gateway.New(cfg, gateway.NewSnapshot(p.catalog, p.policy))
+	return nil
+}
+
+// failpoint ends the process at a named crash point, for the tests that kill
+// it there.
+func failpoint() func(string) {
+	at := os.Getenv("COUNTERSIGN_TEST_FAILPOINT")
+	if at == "" {
+		return nil
+	}
+	return func(name string) {
+		if name == at {
+			os.Exit(137)
+		}
+	}
+}
+
+func openKeyring(cfg *config.Config, dataDir string) (*store.Keyring, error) {
+	if len(cfg.Secret) > 0 {
+		return store.NewKeyring(cfg.Secret...)
+	}
+	return store.LoadKeyring(dataDir)
+}
+
+func openStore(ctx context.Context, cfg *config.Config, dataDir string, mode store.Mode, keys *store.Keyring) (*store.Store, error) {
+	dsn := "sqlite:" + filepath.Join(dataDir, "countersign.db")
+	if cfg != nil && cfg.Store != "" {
+		dsn = cfg.Store
+	}
+	return store.Open(ctx, dsn, store.Options{Mode: mode, DataDir: dataDir, Keyring: keys})
+}
+
+func identityConfig(cfg *config.Config) identity.Config {
+	out := identity.Config{MaxAge: cfg.Identity.MaxAge, LocalUsers: cfg.Identity.LocalUsers, APIKeyMaxAge: cfg.Identity.APIKeys.MaxAge,
+		Sessions: identity.Sessions{Idle: cfg.Identity.Sessions.Idle, Max: cfg.Identity.Sessions.Max}, Agents: map[string]identity.Agent{}, PlainHTTP: true}
+	if u, err := url.Parse(cfg.URL); err == nil && u.Scheme == "https" {
+		out.PlainHTTP = false
+	}
+	for name, ag := range cfg.Agents.Values {
+		out.Agents[name] = identity.Agent{Owner: ag.Owner, Purpose: ag.Purpose, Roles: ag.Roles, ActsFor: identity.ActsFor(ag.ActsFor)}
+	}
+	for _, is := range cfg.Identity.Issuers {
+		out.Issuers = append(out.Issuers, identity.Issuer{Issuer: is.Issuer, Audience: is.Audience, Kind: policy.PrincipalKind(is.Kind), Subject: is.Subject,
+			Roles: identity.Roles{Fixed: is.Roles.Fixed, From: is.Roles.From, Map: is.Roles.Map}, Claims: is.Claims, Tenant: is.Tenant})
+	}
+	return out
+}
+
+func roleLimits(cfg *config.Config) gateway.RoleLimits {
+	out := gateway.RoleLimits{}
+	base := config.DefaultLimits()
+	out["*"] = limitsOf(base)
+	for role, l := range cfg.Limits.Values {
+		mine := limitsOf(l)
+		if role == "*" {
+			mine = mine.Over(out["*"])
+		}
+		out[role] = mine
+	}
+	return out
+}
+
+func limitsOf(l config.Limits) gateway.Limits {
+	return gateway.Limits{Depth: l.Depth, Aliases: l.Aliases, Tokens: l.Tokens, Cost: l.Cost, Page: l.Page, MaxRows: l.MaxRows,
+		Body: int64(l.Body), Timeout: l.Timeout, Introspection: gateway.SwitchOf(l.Introspection)}
+}
+
+func origins(cfg *config.Config) map[string]bool {
+	out := map[string]bool{}
+	for _, o := range cfg.HTTP.CORS.Origins {
+		out[o] = true
+	}
+	return out
+}
+
+// cacheSize bounds what is kept of sources' answers, in bytes.
+const cacheSize = 64 << 20
+
+// newCache configures how long answers of sources may be used again; nothing
+// is cached unless said.
+func newCache(cfg *config.Config) (*execute.Cache, error) {
+	return execute.NewCache(cacheSize, func(source, name string) time.Duration {
+		rules := cfg.Sources.Values[source].Cache
+		if c, ok := rules[name]; ok {
+			return c.TTL
+		}
+		return rules["*"].TTL
+	})
+}
+
+// metrics are the process's own for now.
+func metrics() http.Handler {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return promhttp.HandlerFor(r, promhttp.HandlerOpts{})
+}
+
+// listen takes the address, so that whoever starts the program knows it before
+// anything else is said.
+func (a *app) listen(address string) error {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("cannot listen on %s: %w", address, err)
+	}
+	a.listener = l
+	return nil
+}
+
+// run serves until ctx ends, and returns when everything it started has ended.
+func (a *app) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if err := a.service.PolicyLoaded(ctx, policy.DefaultTenant); err != nil {
+		return fmt.Errorf("the store refused the policy's version: %w", err)
+	}
+	var wg sync.WaitGroup
+	background := func(what string, fn func(context.Context) error) {
+		wg.Go(func() {
+			if err := fn(ctx); err != nil && ctx.Err() == nil {
+				a.log.Error("a background task ended", "task", what, "error", err)
+			}
+		})
+	}
+	background("sources", func(ctx context.Context) error { a.sources.run(ctx); return nil })
+	background("audit", func(ctx context.Context) error { a.sealer.Run(ctx); return nil })
+	background("proposals", a.service.Run)
+	background("executor", a.executor.Run)
+	background("sweep", a.sweep)
+	server := &http.Server{Handler: a.gateway, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout,
+		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug)}
+	failed := make(chan error, 1)
+	wg.Go(func() { failed <- server.Serve(a.listener) })
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	cancel()
+	a.gateway.Close()
+	ending, done := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer done()
+	if shut := server.Shutdown(ending); shut != nil {
+		a.log.Warn("some requests were cut off", "error", shut)
+		server.Close()
+	}
+	wg.Wait()
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// sweep forgets what nobody can ask for any more.
+func (a *app) sweep(ctx context.Context) error {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		if err := a.store.Sweep(ctx); err != nil && ctx.Err() == nil {
+			a.log.Warn("sweeping the store", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (a *app) close() error {
+	var errs []error
+	if a.sources != nil {
+		errs = append(errs, a.sources.close())
+	}
+	if a.store != nil {
+		errs = append(errs, a.store.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/countersign/countersign/connectors"
+	"github.com/countersign/countersign/graph/catalog"
+	"github.com/countersign/countersign/policy"
+)
+
+type serveCmd struct {
+	Config string `help:"The configuration." default:"countersign.yaml" type:"path"`
+	Listen string `help:"Address to listen on, instead of the configured one."`
+	Data   string `help:"Folder of the store and the keys." default:"data" type:"path"`
+	Debug  bool   `help:"Log more."`
+}
+
+// linkLives is how long a first-run link works.
+const linkLives = 30 * time.Minute
+
+// Run serves until it is told to end.
+func (s *serveCmd) Run(e *env) error {
+	p, problems := loadProject(s.Config)
+	if printProblems(e.stderr, problems) {
+		return errSilent
+	}
+	log := newLog(e, s.Debug)
+	a, err := openApp(e.ctx, p, s.Data, log)
+	if err != nil {
+		return err
+	}
+	address := p.cfg.Listen
+	if s.Listen != "" {
+		address = s.Listen
+	}
+	if err := a.listen(address); err != nil {
+		return errors.Join(err, a.close())
+	}
+	base := p.cfg.URL
+	if base == "" {
+		base = "http://" + a.listener.Addr().String()
+	}
+	fmt.Fprintf(e.stderr, "countersign serves %s (data in %s)\n", base, s.Data)
+	if link, ok, err := a.identity.FirstRun(e.ctx, policy.DefaultTenant, linkLives); err != nil {
+		return errors.Join(err, a.close())
+	} else if ok {
+		fmt.Fprintf(e.stderr, "nobody can sign in yet; this link makes the owner, once, within %s:\n  %s/sign-in#link=%s&first=1\n", linkLives, base, link.Token)
+	}
+	return errors.Join(a.run(e.ctx), a.close())
+}
+
+func newLog(e *env, debug bool) *slog.Logger {
+	level := slog.LevelInfo
+	if debug {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: level}))
+}
+
+type checkCmd struct {
+	Config     string `help:"The configuration." default:"countersign.yaml" type:"path"`
+	Production bool   `help:"Also list what must not go live."`
+	JSON       bool   `help:"Print JSON." name:"json"`
+}
+
+// Run checks everything that needs no source.
+func (c *checkCmd) Run(e *env) error {
+	if c.Production {
+		return errors.New("check --production is not supported yet")
+	}
+	p, problems := loadProject(c.Config)
+	if c.JSON {
+		if err := printJSON(e.stdout, problems); err != nil {
+			return err
+		}
+		if policy.Errors(problems) {
+			return errSilent
+		}
+		return nil
+	}
+	if printProblems(e.stderr, problems) {
+		return errSilent
+	}
+	e.printf("%s: ok: %d sources, %d collections, %d functions, policy %s\n", filepath.Base(c.Config), len(p.cfg.Sources.Names),
+		len(p.catalog.Collections), len(p.catalog.Functions), p.policy.Version())
+	p.writes(e)
+	return nil
+}
+
+// writes says, per collection and act, what can be known of a write and how it
+// is previewed.
+func (p *project) writes(e *env) {
+	for _, c := range p.catalog.Collections {
+		for _, kind := range stepKinds {
+			if act := c.Act(kind); act != nil {
+				e.printf("  %s %s: %s, preview %s\n", c.Object, kind, act.Class, act.Preview)
+			}
+		}
+	}
+	for _, f := range p.catalog.Functions {
+		if act := f.Spec.Act; act != nil && !f.Reads() {
+			e.printf("  %s call: %s, preview %s\n", f.Object, act.Class, act.Preview)
+		}
+	}
+}
+
+type schemaCmd struct {
+	Config string `help:"The configuration." default:"countersign.yaml" type:"path"`
+	As     string `help:"Whose view: role:NAME." default:"role:owner"`
+}
+
+// Run prints the schema of a view.
+func (s *schemaCmd) Run(e *env) error {
+	p, problems := loadProject(s.Config)
+	if printProblems(e.stderr, problems) {
+		return errSilent
+	}
+	who, err := p.principal(s.As)
+	if err != nil {
+		return err
+	}
+	schema, err := p.catalog.Schema(p.policy.View(who))
+	if err != nil {
+		return err
+	}
+	e.printf("%s", catalog.Print(schema))
+	return nil
+}
+
+// absent tells whether a file is not there.
+func absent(name string) bool {
+	_, err := os.Stat(name)
+	return errors.Is(err, os.ErrNotExist)
+}
+
+var stepKinds = []connectors.StepKind{connectors.Create, connectors.Update, connectors.Delete}
