@@ -28,7 +28,7 @@ type verdict struct {
 
 // A rankedLine is a line with what orders lines by their say.
 type rankedLine struct {
-	ref  LineRef
+	line *line
 	rank int
 	deny bool
 }
@@ -37,7 +37,7 @@ type rankedLine struct {
 func (d *decider) verdict(g *grants, touched map[string]bool) verdict {
 	v := verdict{}
 	for _, l := range g.denies {
-		v.lines = append(v.lines, rankedLine{l.line.ref, l.rank, true})
+		v.lines = append(v.lines, rankedLine{l.line, l.rank, true})
 		switch {
 		case l.where == nil:
 			v.denied = true
@@ -49,7 +49,7 @@ func (d *decider) verdict(g *grants, touched map[string]bool) verdict {
 		}
 	}
 	for _, l := range g.lets {
-		v.lines = append(v.lines, rankedLine{l.line.ref, l.rank, false})
+		v.lines = append(v.lines, rankedLine{l.line, l.rank, false})
 	}
 	if v.denied {
 		return v
@@ -232,11 +232,11 @@ func ordered(lines []rankedLine) []LineRef {
 		return a.rank > b.rank
 	})
 	var out []LineRef
-	seen := map[LineRef]bool{}
+	seen := make(map[*line]bool, len(lines))
 	for _, l := range lines {
-		if !seen[l.ref] {
-			seen[l.ref] = true
-			out = append(out, l.ref)
+		if !seen[l.line] {
+			seen[l.line] = true
+			out = append(out, l.line.ref)
 		}
 	}
 	return out

@@ -26,10 +26,10 @@ func refs(people []*grants) []LineRef {
 	var out []rankedLine
 	for _, g := range people {
 		for _, l := range g.denies {
-			out = append(out, rankedLine{l.line.ref, l.rank, true})
+			out = append(out, rankedLine{l.line, l.rank, true})
 		}
 		for _, l := range g.lets {
-			out = append(out, rankedLine{l.line.ref, l.rank, false})
+			out = append(out, rankedLine{l.line, l.rank, false})
 		}
 	}
 	return ordered(out)
@@ -54,7 +54,7 @@ func (v *View) Explain(object string, act Act, field string) []LineRef {
 				continue
 			}
 		}
-		out = append(out, rankedLine{l.grant.line.ref, l.grant.rank, l.grant.effect == Denied})
+		out = append(out, rankedLine{l.grant.line, l.grant.rank, l.grant.effect == Denied})
 	}
 	return ordered(out)
 }

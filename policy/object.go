@@ -66,7 +66,8 @@ func (n *names) fieldNames(object int32) []string {
 // A span is a range of objects: lo is in it, hi is not.
 type span struct{ lo, hi int32 }
 
-// selection says how a target chooses among the fields of its objects.
+// selection says how a target chooses among the fields of its objects, from the
+// widest.
 type selection uint8
 
 const (

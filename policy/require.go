@@ -1,5 +1,7 @@
 package policy
 
+import "slices"
+
 // mostSeats bounds count: a requirement of more people than that is a mistake.
 const mostSeats = 100
 
@@ -43,6 +45,9 @@ func (l *loader) requirements(n yamlNode) []requirement {
 		case !r.confirm && r.role == "":
 			item.problem(ProblemSyntax, "an entry of require names a role, or confirm: requester", "")
 		}
+		if r.confirm && slices.ContainsFunc(out, func(o requirement) bool { return o.confirm }) {
+			item.problem(ProblemMisplaced, "there is one requester, and so one confirm entry", "")
+		}
 		out = append(out, r)
 	}
 	return out
@@ -61,7 +66,9 @@ func (l *loader) elseSeats(n yamlNode) []Seat {
 				l.seatRole(s.Role, e.value)
 			}
 		case "count":
-			s.Count = seatCount(e.value)
+			if s.Count = seatCount(e.value); s.Count > 1 {
+				e.value.problem(ProblemNotSupported, "more than one person in place of the requester is not supported yet", "")
+			}
 		default:
 			unknownKey(e, "else", "role", "count")
 		}

@@ -128,9 +128,22 @@ func (l *grant) sets(field string) bool {
 // strictestMax is the smallest maximum of any field: what holds for a write
 // whose fields are not known.
 func (d *decider) strictestMax() int {
-	most := d.compile(nil).Max
-	for name := range d.byName {
-		most = smaller(most, d.compile([]string{name}).Max)
+	limited := slices.ContainsFunc(d.people, func(g *grants) bool {
+		return slices.ContainsFunc(g.lets, func(l grant) bool { return l.line.max > 0 })
+	})
+	if !limited {
+		return 0
+	}
+	most := 0
+	for _, g := range d.people {
+		if part, _ := d.covering(g, noField); part != nil {
+			most = smaller(most, maxOf(part.lets))
+		}
+		for _, f := range d.byName {
+			if part, _ := d.covering(g, f); part != nil {
+				most = smaller(most, maxOf(part.lets))
+			}
+		}
 	}
 	return most
 }
@@ -193,34 +206,37 @@ func (d *decider) compile(fields []string) *Decision {
 const noField int32 = -1
 
 // covering are the grants that decide about a field, with a text that tells
-// equal ones. Without a field they are the lines about the whole object, and for
-// acts on part of it any line where there is no such.
+// equal ones; nil where none lets. Without a field they are, for each role, its
+// lines about the whole object, and for acts on part of it those that cover most
+// where it has none of those.
 func (d *decider) covering(g *grants, f int32) (*grants, string) {
 	out := &grants{object: g.object}
-	take := func(l grant, denial bool) bool {
-		if f == noField {
-			return l.target.selection == whole || !denial && l.target.selection == allBut && d.act != Approve && d.act != Delete
-		}
-		return l.target.covers(g.object, f, d.object.Fields[f].Secret, denial)
-	}
 	var key []byte
 	for i, l := range g.lets {
-		if take(l, false) {
+		if f == noField && d.decidesWhole(g, l) || f != noField && d.covers(g, l, f, false) {
 			out.lets = append(out.lets, l)
 			key = strconv.AppendInt(append(key, '+'), int64(i), 10)
 		}
 	}
 	if len(out.lets) == 0 {
-		if f != noField || d.act == Approve || d.act == Delete {
-			return nil, "none"
-		}
-		out.lets, key = g.lets, append(key, '*')
+		return nil, "none"
 	}
 	for i, l := range g.denies {
-		if take(l, true) {
+		if f == noField && l.target.selection == whole || f != noField && d.covers(g, l, f, true) {
 			out.denies = append(out.denies, l)
 			key = strconv.AppendInt(append(key, '-'), int64(i), 10)
 		}
 	}
 	return out, string(key)
+}
+
+func (d *decider) covers(g *grants, l grant, f int32, denial bool) bool {
+	return l.target.covers(g.object, f, d.object.Fields[f].Secret, denial)
+}
+
+func (d *decider) decidesWhole(g *grants, l grant) bool {
+	if l.target.selection == whole || d.act == Approve || d.act == Delete {
+		return l.target.selection == whole
+	}
+	return !slices.ContainsFunc(g.lets, func(o grant) bool { return o.role == l.role && o.target.selection < l.target.selection })
 }
