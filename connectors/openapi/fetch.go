@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -153,21 +152,47 @@ func (p *pager) changed(req *httpcall.Request) func(*httpcall.Request, error) (*
 	}
 }
 
-var linkHeader = regexp.MustCompile(`<([^>]*)>\s*;([^,<]*)`)
-
 // linkNext is the address with rel="next" of the Link headers (RFC 8288).
 func linkNext(h http.Header) string {
 	for _, line := range h.Values("Link") {
-		for _, m := range linkHeader.FindAllStringSubmatch(line, -1) {
-			for _, part := range strings.Split(m[2], ";") {
-				name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
-				if strings.EqualFold(name, "rel") && slices.Contains(strings.Fields(strings.ToLower(strings.Trim(value, `"`))), "next") {
-					return m[1]
-				}
+		for line != "" {
+			_, rest, ok := strings.Cut(line, "<")
+			address, rest, closed := strings.Cut(rest, ">")
+			if !ok || !closed {
+				break
 			}
+			end := endOfLink(rest)
+			if isNext(rest[:end]) {
+				return address
+			}
+			line = rest[end:]
 		}
 	}
 	return ""
+}
+
+// endOfLink is where the parameters of a link end: at a comma outside quotes.
+func endOfLink(s string) int {
+	quoted := false
+	for i := range len(s) {
+		switch {
+		case s[i] == '"':
+			quoted = !quoted
+		case s[i] == ',' && !quoted:
+			return i
+		}
+	}
+	return len(s)
+}
+
+func isNext(params string) bool {
+	for _, part := range strings.Split(params, ";") {
+		name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
+		if strings.EqualFold(strings.TrimSpace(name), "rel") {
+			return slices.Contains(strings.Fields(strings.ToLower(strings.Trim(strings.TrimSpace(value), `"`))), "next")
+		}
+	}
+	return false
 }
 
 // byKeys reads records by their keys: in batches where the system has them,
