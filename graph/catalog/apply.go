@@ -14,23 +14,23 @@ type hiddenRelation struct {
 // directives applies everything of the graph files but @rename.
 func (b *builder) directives() {
 	for _, ext := range b.exts {
-		if len(ext.def.Interfaces) > 0 {
-			b.problem(ProblemSyntax, ext.def.Position, "", "%s cannot be given interfaces", ext.def.Name)
+		if len(ext.Interfaces) > 0 {
+			b.problem(ProblemSyntax, ext.Position, "", "%s cannot be given interfaces", ext.Name)
 		}
-		if ext.def.Kind != ast.Object {
-			b.otherKinds(ext.def)
+		if ext.Kind != ast.Object {
+			b.otherKinds(ext)
 			continue
 		}
-		if name := ext.def.Name; name == "Query" || name == "Mutation" {
-			b.root(ext.def)
+		if name := ext.Name; name == "Query" || name == "Mutation" {
+			b.root(ext)
 			continue
 		}
-		things := b.candidates(ext.def.Name)
+		things := b.candidates(ext.Name)
 		switch {
 		case len(things) == 1:
-			b.extend(things[0], ext.def)
-		case !onlyRenames(ext.def):
-			b.pick(things, ext.def.Name, "", &directive{pos: ext.def.Position})
+			b.extend(things[0], ext)
+		case !onlyRenames(ext):
+			b.pick(things, ext.Name, "", &directive{pos: ext.Position})
 		}
 	}
 }

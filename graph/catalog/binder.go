@@ -119,10 +119,8 @@ func (b *Binder) Set(object string, text string) (*policy.BoundSet, error) {
 
 // preset reads a value, where an enum may be the system's own text.
 func (r *reader) preset(f *Field, v raw) (Assigned, error) {
-	if f.Type.Values != nil && v.kind == rawText {
-		if name, ok := f.Type.Values.Name(v.text); ok {
-			v.kind, v.text = rawEnum, name
-		}
+	if f.Type.Values != nil {
+		v = f.Type.Values.word(v)
 	}
 	return r.assigned(f, v)
 }

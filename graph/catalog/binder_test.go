@@ -39,6 +39,7 @@ func TestBinderCondition(t *testing.T) {
 		{"crm.customers", ` @both `, `["and",["eq","region",["arg","1"]],["related","some",["orders",["id","customer_id"]],["eq","note",["string","x"]]]]`, "claim region String"},
 		{"crm.orders", `{customer: @my_region}`, `["related","one",["customers",["customer_id","id"]],["eq","region",["arg","1"]]]`, "claim region String"},
 		{"crm.customers", `{mood: {eq: "good"}}`, `["eq","mood",["string","good"]]`, ""},
+		{"crm.customers", `{mood: {in: ["good" BAD]}}`, `["in","mood",["list",[["string","good"],["string","bad"]]]]`, ""},
 		{"crm.customers", `{mood: {eq: GOOD}}`, `["eq","mood",["string","good"]]`, ""},
 		{"desk.PostRefund", `{amount: {lte: 5000}}`, `["lte","amount",["int","5000"]]`, ""},
 		{"desk.PostRefund", `{or: [{amount: {lte: 20000}} {amount: {isNull: true}}]}`, `["or",["lte","amount",["int","20000"]],["isNull","amount",["bool","true"]]]`, ""},

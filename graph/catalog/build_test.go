@@ -116,6 +116,45 @@ func TestNamesAreIndependent(t *testing.T) {
 	})
 }
 
+// What init writes always builds, and leaves the names of the first source.
+func TestResolveCollisions(t *testing.T) {
+	o := catalog.Options{Control: control(t)}
+	rapid.Check(t, func(rt *rapid.T) {
+		thing := rapid.SampledFrom([]string{"collection order", "collection orders", "collection Order", "collection order_connection", "collection order_inputs",
+			"collection proposals", "collection news", "enum order a", "enum orders a", "object order", "function create_order writes", "function orders reads -> Int", "function createOrder writes"})
+		text := ""
+		n := rapid.IntRange(1, 3).Draw(rt, "sources")
+		for i := range n {
+			text += fmt.Sprintf("source s%d\n", i)
+			for _, line := range rapid.SliceOfNDistinct(thing, 0, 6, func(s string) string { return strings.Join(strings.Fields(s)[1:2], "") }).Draw(rt, "things") {
+				text += line + "\n"
+				if strings.HasPrefix(line, "collection") {
+					text += "  id Int! key\n  a_b Int\n"
+					if rapid.Bool().Draw(rt, "twice") {
+						text += "  aB Int\n"
+					}
+				} else if strings.HasPrefix(line, "object") {
+					text += "  x Int\n"
+				}
+			}
+		}
+		sources := parseSources(t, text)
+		r := catalog.ResolveCollisions(sources, nil, o)
+		for i := range sources {
+			if p := r.Prefixes[sources[i].Name]; p != "" {
+				sources[i].Prefix = p
+				if i == 0 {
+					rt.Fatal("the first source got a prefix")
+				}
+			}
+		}
+		lines := strings.Join(r.Lines, "\n")
+		if c, problems := catalog.Build(sources, []catalog.SDLFile{{Name: "graph.graphql", Text: lines}}, o); c == nil {
+			rt.Fatalf("%s\n%s\n%v\n%s", text, lines, r.Prefixes, problemText(problems))
+		}
+	})
+}
+
 // randomView permits a random part of everything.
 func randomView(rt *rapid.T, c *catalog.Catalog) *policy.View {
 	full := fullView(c)

@@ -72,8 +72,8 @@ type builder struct {
 	files    []SDLFile
 	problems []policy.Problem
 
-	control map[string]bool // types of the control plane
-	exts    []*extension
+	control map[string]bool   // types of the control plane
+	exts    []*ast.Definition // every `extend type` of the graph files
 	claims  *claims
 	// generated types and root fields by their names before any rename.
 	generatedTypes  map[string][]any // *Collection, *ObjectType or *Enum
@@ -335,7 +335,7 @@ func (b *builder) uniqueFields(fields []*Field, by map[string]*Field, object, ty
 	for _, f := range fields {
 		if other := by[f.Name]; other != nil {
 			b.problem(ProblemCollision, nil,
-				fmt.Sprintf("extend type %s @rename(field: %q, of: %q, to: %q)", typeName, f.Name, f.System, f.Name+"2"),
+				fmt.Sprintf("extend type %s @rename(field: %q, of: %q, to: %q)", typeName, f.generated, object+"."+f.System, f.Name+"2"),
 				"%s: %q and %q both come to the field name %q", object, other.System, f.System, f.Name)
 			continue
 		}

@@ -116,16 +116,28 @@ type claims struct {
 	collisions []collision
 }
 
+// claim takes all names, source by source: of two things the one of the later
+// source gives way.
 func (b *builder) claim() {
 	b.claims = &claims{builder: b, by: map[string]claim{}}
-	order := map[*Source]int{}
-	for i, s := range b.cat.Sources {
-		order[s] = i
+	for _, s := range b.cat.Sources {
+		b.claimSource(s)
 	}
-	collections := append([]*Collection(nil), b.cat.Collections...)
-	sort.SliceStable(collections, func(i, j int) bool { return order[collections[i].Source] < order[collections[j].Source] })
-	for _, c := range collections {
-		own := claim{c, c.Source, c.Object}
+	b.cat.query["node"] = Element{Kind: RootNode}
+	for _, c := range b.claims.collisions {
+		hint, file := b.resolution(c)
+		p := policy.Problem{File: file, Code: ProblemCollision, Hint: hint,
+			Message: fmt.Sprintf("%s and %s both give the name %s %q", c.first.object, c.second.object, kindText(c.kind), c.name)}
+		b.problems = append(b.problems, p)
+	}
+}
+
+func (b *builder) claimSource(s *Source) {
+	for _, c := range b.cat.Collections {
+		if c.Source != s {
+			continue
+		}
+		own := claim{c, s, c.Object}
 		types := generatedTypes(c)
 		for _, name := range sortedKeys(types) {
 			if b.claims.take("type", name, own) {
@@ -137,39 +149,29 @@ func (b *builder) claim() {
 		b.claimRoots("Mutation", mutation, own, c, b.cat.mutation)
 	}
 	for _, e := range b.cat.Enums {
-		own := claim{e, e.Source, e.Source.Name + "." + e.Spec.Name}
-		if b.claims.take("type", e.Type, own) && b.claims.take("type", e.Type+"Comparison", own) {
+		own := claim{e, s, s.Name + "." + e.Spec.Name}
+		if e.Source == s && b.claims.take("type", e.Type, own) && b.claims.take("type", e.Type+"Comparison", own) {
 			b.cat.types[e.Type] = typeInfo{role: roleEnum, enum: e}
 		}
 	}
 	for _, o := range b.cat.Objects {
-		own := claim{o, o.Source, objectOf(o)}
-		if o.output && b.claims.take("type", o.Type, own) {
+		own := claim{o, s, objectOf(o)}
+		if o.Source == s && o.output && b.claims.take("type", o.Type, own) {
 			b.cat.types[o.Type] = typeInfo{role: roleObject, object: o}
 		}
-		if o.input && b.claims.take("type", o.Input, own) {
+		if o.Source == s && o.input && b.claims.take("type", o.Input, own) {
 			b.cat.types[o.Input] = typeInfo{role: roleObjectInput, object: o}
 		}
 	}
 	for _, f := range b.cat.Functions {
-		b.claimFunction(f)
-	}
-	b.cat.query["node"] = Element{Kind: RootNode}
-	for _, c := range b.claims.collisions {
-		hint, file := b.resolution(c)
-		p := policy.Problem{File: file, Code: ProblemCollision, Hint: hint,
-			Message: fmt.Sprintf("%s and %s both give the name %s %q", c.first.object, c.second.object, kindText(c.kind), c.name)}
-		b.problems = append(b.problems, p)
+		if f.Source == s {
+			b.claimFunction(f)
+		}
 	}
 }
 
 func (b *builder) claimRoots(kind string, names map[string]ElementKind, own claim, c *Collection, to map[string]Element) {
-	sorted := make([]string, 0, len(names))
-	for n := range names {
-		sorted = append(sorted, n)
-	}
-	sort.Strings(sorted)
-	for _, n := range sorted {
+	for _, n := range sortedKeys(names) {
 		if b.claims.take(kind, n, own) {
 			to[n] = Element{Kind: names[n], Collection: c}
 		}

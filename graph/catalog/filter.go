@@ -332,10 +332,8 @@ func (r *reader) operand(v raw, t *Type, list bool) (connectors.Operand, error) 
 	if v.variable {
 		return r.variableOperand(v, t, list)
 	}
-	if r.lenient && t.Values != nil && v.kind == rawText {
-		if name, ok := t.Values.Name(v.text); ok {
-			v.kind, v.text = rawEnum, name
-		}
+	if r.lenient && t.Values != nil {
+		v = t.Values.word(v)
 	}
 	if v.kind == rawNull {
 		return connectors.Operand{}, r.fail(v, "null cannot be compared with; use isNull")
@@ -345,6 +343,22 @@ func (r *reader) operand(v raw, t *Type, list bool) (connectors.Operand, error) 
 		return connectors.Operand{}, r.coercionError(v, err)
 	}
 	return connectors.Const(value), nil
+}
+
+// word makes the system's own text, or a list of them, words of the enum: a
+// policy may be written in either.
+func (e *Enum) word(v raw) raw {
+	if name, ok := e.Name(v.text); ok && v.kind == rawText {
+		v.kind, v.text = rawEnum, name
+	}
+	if v.kind == rawList {
+		list := make([]raw, len(v.list))
+		for i, item := range v.list {
+			list[i] = e.word(item)
+		}
+		v.list = list
+	}
+	return v
 }
 
 func (r *reader) variableOperand(v raw, t *Type, list bool) (connectors.Operand, error) {

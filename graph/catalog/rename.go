@@ -11,13 +11,13 @@ import (
 // that a file may extend a type by its new name as well.
 func (b *builder) renames() {
 	type pending struct {
-		ext *extension
+		ext *ast.Definition
 		d   *directive
 	}
 	var fields []pending
 	renamed := map[any]bool{}
 	for _, ext := range b.exts {
-		for _, raw := range ext.def.Directives {
+		for _, raw := range ext.Directives {
 			if raw.Name != "rename" {
 				continue
 			}
@@ -33,15 +33,15 @@ func (b *builder) renames() {
 				fields = append(fields, pending{ext, d})
 				continue
 			}
-			b.renameType(ext.def, d, renamed)
+			b.renameType(ext, d, renamed)
 		}
 	}
 	for _, p := range fields {
-		switch p.ext.def.Name {
+		switch p.ext.Name {
 		case "Query", "Mutation":
-			b.renameFunction(p.ext.def.Name, p.d, renamed)
+			b.renameFunction(p.ext.Name, p.d, renamed)
 		default:
-			b.renameField(p.ext.def, p.d, renamed)
+			b.renameField(p.ext, p.d, renamed)
 		}
 	}
 }
@@ -216,31 +216,35 @@ func (b *builder) functionNames(root string) []string {
 	return out
 }
 
+// renameField renames a field. of is the system's own name of the one that is
+// meant, alone or behind its object: "crm.customers.zip_code".
 func (b *builder) renameField(def *ast.Definition, d *directive, renamed map[any]bool) {
-	things := b.candidates(def.Name)
-	if len(things) != 1 {
-		b.pick(things, def.Name, "", d)
-		return
-	}
-	var fields []*Field
-	switch t := things[0].(type) {
-	case *Collection:
-		fields = t.Fields
-	case *ObjectType:
-		fields = t.Fields
-	}
 	name, of := d.text["field"], d.text["of"]
+	things := b.candidates(def.Name)
+	if of != "" {
+		things = append(things, b.generatedTypes[def.Name]...)
+	}
 	var found []*Field
 	var known []string
-	for _, f := range fields {
-		known = append(known, f.generated)
-		if f.generated == name && (of == "" || f.System == of) {
-			found = append(found, f)
+	var only any // the thing that is meant
+	seen := map[any]bool{}
+	for _, thing := range things {
+		if seen[thing] {
+			continue
+		}
+		seen[thing] = true
+		for _, f := range fieldsOf(thing) {
+			known = append(known, f.generated)
+			if f.generated == name && (of == "" || of == f.System || of == objectOf(thing)+"."+f.System) {
+				found, only = append(found, f), thing
+			}
 		}
 	}
 	switch {
+	case len(things) == 0 || len(things) > 1 && of == "":
+		b.pick(things, def.Name, "", d)
 	case len(found) > 1:
-		b.problem(ProblemAmbiguous, d.pos, fmt.Sprintf("say which: of: %q", found[0].System), "%s has several fields that come to %q", def.Name, name)
+		b.problem(ProblemAmbiguous, d.pos, fmt.Sprintf("say which: of: %q", objectOf(only)+"."+found[0].System), "%s has several fields that come to %q", def.Name, name)
 	case len(found) == 0:
 		if c, ok := things[0].(*Collection); ok && of == "" {
 			// It may be a relation, whose names are not known yet.
@@ -254,6 +258,16 @@ func (b *builder) renameField(def *ast.Definition, d *directive, renamed map[any
 		renamed[found[0]] = true
 		found[0].Name = d.text["to"]
 	}
+}
+
+func fieldsOf(thing any) []*Field {
+	switch t := thing.(type) {
+	case *Collection:
+		return t.Fields
+	case *ObjectType:
+		return t.Fields
+	}
+	return nil
 }
 
 // A relationRename waits until relations have names.

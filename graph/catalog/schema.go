@@ -78,7 +78,6 @@ type shown struct {
 	filterable, orderable bool
 	// signature tells views apart that show something else of the collection.
 	signature string
-	arguments ast.ArgumentDefinitionList
 }
 
 func (s *shown) cell(f *Field) visibility { return s.cells[f.index] }

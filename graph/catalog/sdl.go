@@ -20,15 +20,6 @@ const (
 	maxNesting   = 64
 )
 
-// An extension is one `extend type` of a graph file.
-type extension struct {
-	def *ast.Definition
-	// what the extended name stands for.
-	collection *Collection
-	object     *ObjectType
-	root       string // Query or Mutation
-}
-
 // parseFiles reads the graph files and keeps what they extend.
 func (b *builder) parseFiles() {
 	for _, f := range b.files {
@@ -54,9 +45,7 @@ func (b *builder) parseFiles() {
 		for _, s := range append(doc.Schema, doc.SchemaExtension...) {
 			b.problem(ProblemSyntax, s.Position, "", "a graph file does not change the schema definition")
 		}
-		for _, ext := range doc.Extensions {
-			b.exts = append(b.exts, &extension{def: ext})
-		}
+		b.exts = append(b.exts, doc.Extensions...)
 	}
 }
 
