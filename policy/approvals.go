@@ -18,7 +18,6 @@ const defaultExpire = 72 * time.Hour
 
 // approvals is approvals.yaml, read and bound.
 type approvals struct {
-	file     string
 	requires []requirement // defaults.require
 	expire   time.Duration
 	rules    []*rule
@@ -50,6 +49,8 @@ type requirement struct {
 	whenRaw yamlNode
 }
 
+const requireHint = "Write defaults: { require: [{ role: ... }] }"
+
 // notYet tells the keys of the reference that are not built.
 func notYet(key string) bool {
 	return strings.Contains(" amounts validators look freshSignIn window evidence escalate remind reviewersMayEdit rebase show humanOnly ", " "+key+" ")
@@ -65,9 +66,11 @@ func unknownKey(e yamlEntry, where string, known ...string) {
 }
 
 func (l *loader) approvalsFile(file string, data []byte) {
-	l.approvals = &approvals{file: file, expire: defaultExpire}
+	l.approvals = &approvals{expire: defaultExpire}
 	doc, ok := readYAML(file, data, &l.report)
 	if !ok {
+		// Nothing that can be read, or nothing at all: no defaults either.
+		l.add(Problem{File: file, Code: ProblemNoRequirement, Message: "nothing says who decides what no rule matches", Hint: requireHint})
 		return
 	}
 	entries, ok := doc.entries("approvals.yaml")
@@ -98,7 +101,7 @@ func (l *loader) approvalsFile(file string, data []byte) {
 	}
 	if len(l.approvals.requires) == 0 {
 		doc.problem(ProblemNoRequirement, "defaults.require is missing: nothing says who decides what no rule matches",
-			"Write defaults: { require: [{ role: ... }] }")
+			requireHint)
 	}
 }
 

@@ -173,9 +173,8 @@ func (l *loader) resolveGroups() {
 // object resolves an object expression or a group.
 func (l *loader) object(text string, p place) []*target {
 	if l.groups[text] != nil {
-		seen := map[string]bool{}
 		var out []*target
-		if !l.members(text, seen, &out) {
+		if !l.members(text, map[string]visit{}, &out) {
 			l.add(p.at(0, ProblemCycle, `the group "`+text+`" holds itself`, ""))
 			return nil
 		}
@@ -192,21 +191,31 @@ func (l *loader) object(text string, p place) []*target {
 	return nil
 }
 
-func (l *loader) members(name string, path map[string]bool, out *[]*target) bool {
-	if path[name] {
-		return false
+type visit uint8
+
+const (
+	unvisited visit = iota
+	onPath
+	visited
+)
+
+// members gathers what a group holds, each group once; false where it holds
+// itself.
+func (l *loader) members(name string, seen map[string]visit, out *[]*target) bool {
+	if seen[name] != unvisited {
+		return seen[name] == visited
 	}
-	path[name] = true
-	defer delete(path, name)
+	seen[name] = onPath
 	for _, g := range l.groups[name] {
 		if l.groups[g.object] != nil {
-			if !l.members(g.object, path, out) {
+			if !l.members(g.object, seen, out) {
 				return false
 			}
 			continue
 		}
 		*out = append(*out, g.targets...)
 	}
+	seen[name] = visited
 	return true
 }
 
