@@ -210,7 +210,7 @@ func read(a *Attempt, effect *connectors.Effect, err error) outcome {
 // settled writes what came of an attempt (T13 to T16).
 func (x *Executor) settled(ctx context.Context, d *Dossier, a *Attempt, n int, effect *connectors.Effect, err error) (*onward, error) {
 	o := read(a, effect, err)
-	e := Event{Change: a.Change, SettledAs: o.as, Evidence: o.evidence, ErrorCode: o.code, Say: o.say, Response: o.response}
+	e := Event{Change: a.Change, SettledAs: o.as, Evidence: o.evidence, ErrorCode: o.code, Say: o.say, Response: o.response, Voided: o.voided}
 	x.s.cfg.Failpoint("P7")
 	switch {
 	case o.as == Applied:

@@ -57,6 +57,9 @@ type Event struct {
 	Evidence  string
 	Response  json.RawMessage
 	ErrorCode connectors.Code
+	// Voided: this very attempt committed a void marker, the one thing that
+	// proves for every dispatch that it was not and will not be done.
+	Voided bool
 
 	// Wait before a retry's attempt is dispatched; the lease covers it.
 	Wait time.Duration

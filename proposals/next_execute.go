@@ -250,8 +250,8 @@ func (n *step) notApplied() error {
 	if n.e.Evidence == "" || n.e.SettledAs != NotApplied {
 		return refusal(connectors.CodeInternal, "not done without evidence")
 	}
-	// An earlier dispatch may still be on its way: only a committed void, or the
-	// same key's own answer, speaks for it too.
+	// An earlier dispatch may still be on its way: only a committed void speaks
+	// for it too.
 	if err := n.speaksForAll(a); err != nil {
 		return err
 	}
@@ -269,17 +269,18 @@ func (n *step) notApplied() error {
 }
 
 // speaksForAll: what this attempt proves of itself holds for every dispatch
-// before it whose outcome is open.
+// before it whose outcome is open. A refusal does not, also under the same
+// idempotency key: the earlier request may still be on its way.
 func (n *step) speaksForAll(a *Attempt) error {
 	if a.Void {
+		if !n.e.Voided {
+			return refusal(connectors.CodeWrongState, "only a committed void proves that it was not done")
+		}
 		return nil
 	}
-	class := ClassOf(&n.d.Current().Set, n.e.Change)
 	for _, b := range n.unproven() {
 		if b.Change != a.Change || b.Number != a.Number {
-			if class != connectors.Idempotent || b.IdempotencyKey != a.IdempotencyKey || a.IdempotencyKey == "" {
-				return refusal(connectors.CodeWrongState, "an earlier dispatch may still be done")
-			}
+			return refusal(connectors.CodeWrongState, "an earlier dispatch may still be done")
 		}
 	}
 	return nil
@@ -298,7 +299,7 @@ func (n *step) giveUp() error {
 		return refusal(connectors.CodeWrongState, "another executor has it")
 	}
 	voided := a.Void && a.State == Dispatching && n.e.Epoch == n.d.Proposal.Epoch && n.e.Executor == a.Executor &&
-		n.e.SettledAs == NotApplied && n.e.Evidence != ""
+		n.e.Voided && n.e.SettledAs == NotApplied && n.e.Evidence != ""
 	if len(n.unproven()) > 0 && !voided {
 		return refusal(connectors.CodeWrongState, "it was dispatched and may be done")
 	}

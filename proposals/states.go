@@ -1,6 +1,9 @@
 package proposals
 
-import "slices"
+import (
+	"slices"
+	"sync"
+)
 
 // EventKind is what can happen to a proposal.
 type EventKind string
@@ -107,14 +110,19 @@ func Transitions() []Transition {
 	}
 }
 
+// rows is the table by event. It is made once and never changed.
+var rows = sync.OnceValue(func() map[EventKind]Transition {
+	out := map[EventKind]Transition{}
+	for _, t := range Transitions() {
+		out[t.Event] = t
+	}
+	return out
+})
+
 // transitionOf is the row of an event; ok is false for an event that is none.
 func transitionOf(kind EventKind) (Transition, bool) {
-	for _, t := range Transitions() {
-		if t.Event == kind {
-			return t, true
-		}
-	}
-	return Transition{}, false
+	t, ok := rows()[kind]
+	return t, ok
 }
 
 // possible tells whether the table has the event in this state.
