@@ -19,6 +19,8 @@ type Engine struct {
 	// unreadable counts cells that became null because their scalar has no
 	// place for the value.
 	unreadable atomic.Uint64
+	// failpoint, when set by a test, is told how far a change has come.
+	failpoint func(point string)
 }
 
 // A backend runs statements. It is what holds connections.
@@ -27,6 +29,8 @@ type backend interface {
 	describe(ctx context.Context, cfg *Config) (*connectors.Schema, error)
 	// query runs a compiled select.
 	query(ctx context.Context, st *statement, q *connectors.Query) (connectors.Rows, error)
+	// begin opens a transaction.
+	begin(ctx context.Context, mode txMode) (txn, error)
 	close() error
 }
 

@@ -10,6 +10,7 @@ import (
 // SQL may hold, quoted once. It is immutable.
 type model struct {
 	d      dialect
+	schema *connectors.Schema
 	tables map[string]*table
 }
 
@@ -37,7 +38,7 @@ type column struct {
 // newModel prepares a pinned schema. It fails where the schema holds names or
 // types that no introspection of this package writes.
 func newModel(d dialect, s *connectors.Schema) (*model, error) {
-	m := &model{d: d, tables: make(map[string]*table, len(s.Collections))}
+	m := &model{d: d, schema: s, tables: make(map[string]*table, len(s.Collections))}
 	for _, c := range s.Collections {
 		parts := splitName(c.Name)
 		if len(parts) == 1 {

@@ -3,6 +3,7 @@ package sql
 import (
 	"context"
 	stdsql "database/sql"
+	"net"
 	"sync"
 	"time"
 )
@@ -23,20 +24,29 @@ const liteConnAge = time.Minute
 // keep connections too, but hands out prepared statements only by its own
 // choice of connection, and so waits for a second one inside a transaction.
 type litePool struct {
-	db    *stdsql.DB // keeps none
-	slots chan struct{}
-	mu    sync.Mutex
-	idle  []*liteConn
+	db     *stdsql.DB // keeps none
+	slots  chan struct{}
+	mu     sync.Mutex
+	idle   []*liteConn
+	closed chan struct{}
+	once   sync.Once
 }
 
 func newLitePool(db *stdsql.DB, size int) *litePool {
-	return &litePool{db: db, slots: make(chan struct{}, size)}
+	return &litePool{db: db, slots: make(chan struct{}, size), closed: make(chan struct{})}
 }
 
 // acquire waits for a connection until ctx ends.
 func (p *litePool) acquire(ctx context.Context) (*liteConn, error) {
 	select {
+	case <-p.closed:
+		return nil, net.ErrClosed
+	default:
+	}
+	select {
 	case p.slots <- struct{}{}:
+	case <-p.closed:
+		return nil, net.ErrClosed
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -68,8 +78,15 @@ func (p *litePool) release(c *liteConn, failed bool) {
 	<-p.slots
 }
 
-// close waits for the connections in use, and closes all.
-func (p *litePool) close() error {
+// close waits for the connections in use, and closes all. It may be called more
+// than once.
+func (p *litePool) close() (err error) {
+	p.once.Do(func() { err = p.end() })
+	return err
+}
+
+func (p *litePool) end() error {
+	close(p.closed)
 	for range cap(p.slots) {
 		p.slots <- struct{}{}
 	}

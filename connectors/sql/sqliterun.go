@@ -3,6 +3,7 @@ package sql
 import (
 	"context"
 	stdsql "database/sql"
+	"errors"
 	"net/url"
 	"path/filepath"
 	"strconv"
@@ -12,13 +13,14 @@ import (
 	"github.com/countersign/countersign/connectors"
 )
 
-// liteBackend reads a SQLite file. The connections can only read: the file is
-// opened so, and each refuses to write as well. The guest's journal mode is
-// left as it is.
+// liteBackend reads a SQLite file, and writes it on a connection apart. The
+// connections of db can only read: the file is opened so, and each refuses to
+// write as well. The guest's journal mode is left as it is.
 type liteBackend struct {
 	cfg        *Config
 	db         *stdsql.DB
-	pool       *litePool // of db, for queries
+	pool       *litePool  // of db, for queries
+	writer     *stdsql.DB // of writes only; see openLiteWriter
 	unreadable *atomic.Uint64
 }
 
@@ -45,10 +47,14 @@ func openSQLite(cfg *Config, unreadable *atomic.Uint64) (*liteBackend, error) {
 		return nil, connectors.Errorf(connectors.CodeValidationFailed, "the url of the source is no SQLite file").WithCause(err)
 	}
 	db.SetMaxIdleConns(0) // the pool keeps them
-	return &liteBackend{cfg: cfg, db: db, pool: newLitePool(db, cfg.PoolMax), unreadable: unreadable}, nil
+	writer, err := openLiteWriter(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &liteBackend{cfg: cfg, db: db, pool: newLitePool(db, cfg.PoolMax), writer: writer, unreadable: unreadable}, nil
 }
 
-func (l *liteBackend) close() error { return l.pool.close() }
+func (l *liteBackend) close() error { return errors.Join(l.pool.close(), l.writer.Close()) }
 
 // query runs a statement, in the snapshot where there is one.
 func (l *liteBackend) query(ctx context.Context, st *statement, q *connectors.Query) (connectors.Rows, error) {
