@@ -59,7 +59,7 @@ func (d *demoCmd) Run(e *env) (err error) {
 		return errSilent
 	}
 	log := newLog(e, d.Debug)
-	if run.app, err = openApp(e.ctx, p, filepath.Join(d.Data, "data"), log); err != nil {
+	if run.app, err = openApp(e.ctx, p, d.Data, log); err != nil {
 		return err
 	}
 	if err := run.listen(d.Listen); err != nil {

@@ -31,6 +31,12 @@ if (token) {
   form.hidden = true;
   link.hidden = false;
   const first = params.get("first") === "1";
+  const set = params.get("set") === "1";
+  if (set) {
+    document.getElementById("link-text").textContent = "Choose your password; you are signed in with it at once.";
+    link.password.closest("label").hidden = false;
+    link.password.required = true;
+  }
   if (first) {
     document.getElementById("link-text").textContent = "Welcome. This link makes you the owner of this gateway.";
     for (const label of link.querySelectorAll(".first")) label.hidden = false;
@@ -40,7 +46,11 @@ if (token) {
   link.addEventListener("submit", async (event) => {
     event.preventDefault();
     problem.hidden = true;
-    const { ok, answer } = await post("/auth/link", first ? { token, email: link.email.value, password: link.password.value } : { token });
+    const { ok, answer } = await post("/auth/link", {
+      token,
+      email: first ? link.email.value : undefined,
+      password: first || set ? link.password.value : undefined,
+    });
     if (ok) location.assign(target());
     else show(answer);
   });
