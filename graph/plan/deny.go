@@ -52,7 +52,8 @@ func denied(s *Step, missing []bool) *connectors.Select {
 	return out.Seal()
 }
 
-// Nothing tells whether no record can match, so that there is nothing to ask.
+// Nothing tells whether no record can match, whatever it holds, so that there is
+// nothing to ask.
 func Nothing(c *connectors.Condition) bool {
 	if c == nil {
 		return false
@@ -71,6 +72,33 @@ func Nothing(c *connectors.Condition) bool {
 				return true
 			}
 		}
+	case connectors.OpNot:
+		return len(c.Items) == 1 && everything(c.Items[0])
+	}
+	return false
+}
+
+// everything tells whether every record matches, whatever it holds.
+func everything(c *connectors.Condition) bool {
+	if c == nil || c.Op == connectors.OpTrue {
+		return true
+	}
+	switch c.Op {
+	case connectors.OpOr:
+		for _, i := range c.Items {
+			if everything(i) {
+				return true
+			}
+		}
+	case connectors.OpAnd:
+		for _, i := range c.Items {
+			if !everything(i) {
+				return false
+			}
+		}
+		return true
+	case connectors.OpNot:
+		return len(c.Items) == 1 && Nothing(c.Items[0])
 	}
 	return false
 }

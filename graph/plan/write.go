@@ -88,23 +88,6 @@ type SetOperand struct {
 	Increment bool
 }
 
-// A DiffShape says what of a changed record the caller may see, and under which
-// names.
-type DiffShape struct {
-	// Fields by the system's own name; what is missing is not shown.
-	Fields map[string]DiffField
-	// Order of the fields, by the system's own names.
-	Order  []string
-	Labels []string
-}
-
-// A DiffField is a readable field.
-type DiffField struct {
-	Name   string // the graph's
-	Scalar connectors.Scalar
-	Names  map[string]string // of enum values; nil for others
-}
-
 // A RawSelection is a selection that somebody else answers.
 type RawSelection struct {
 	Field *ast.Field
@@ -272,7 +255,7 @@ func (b *builder) target(w *Write, g *group, c *catalog.Collection, access *poli
 	if bad != nil {
 		return below(bad, "filter")
 	}
-	if filter == nil {
+	if everything(filter) {
 		return badInput("an empty filter would write every record").At("filter")
 	}
 	// A filter looks at records the way reading does: nothing is found out by
@@ -423,78 +406,4 @@ func (b *builder) callWrite(w *Write, g *group, fn *catalog.Function) *connector
 	r.Effect, r.Permit, r.Direct, r.Lines = d.Effect, d.Permit, d.Direct, d.Lines
 	w.Records = []WriteRecord{r}
 	return nil
-}
-
-// review sets what a preview reads, and what of it the caller is shown.
-func (b *builder) review(w *Write, c *catalog.Collection, access *policy.Access) {
-	seen := map[string]bool{}
-	add := func(field string) {
-		if f := c.SystemField(field); f != nil && !f.Spec.WriteOnly && !seen[field] {
-			seen[field] = true
-			w.Review = append(w.Review, field)
-		}
-	}
-	for _, l := range c.Labels {
-		add(l.Field.System)
-	}
-	for _, r := range w.Records {
-		for _, cond := range []*connectors.Condition{r.Where, r.Direct, r.Check} {
-			fieldsOf(cond, add)
-		}
-	}
-	if w.Kind == connectors.Delete {
-		for _, f := range c.Fields {
-			if !f.Secret {
-				add(f.System)
-			}
-		}
-	}
-	if access.Read == nil {
-		return
-	}
-	w.Diff = &DiffShape{Fields: map[string]DiffField{}}
-	if !w.Many && w.Kind != connectors.Create {
-		w.Visible = w.table.bound(access.Read.Row)
-	}
-	for _, f := range c.Fields {
-		cell, ok := access.Read.Fields[f.System]
-		if !ok || cell.If != nil || f.Secret || f.Hidden {
-			continue
-		}
-		d := DiffField{Name: f.Name, Scalar: f.Type.Leaf}
-		if f.Type.Values != nil {
-			d.Names = leafNames(f.Type)
-		}
-		w.Diff.Fields[f.System] = d
-		w.Diff.Order = append(w.Diff.Order, f.System)
-	}
-	for _, l := range c.Labels {
-		w.Diff.Labels = append(w.Diff.Labels, l.Field.System)
-	}
-}
-
-func leafNames(t *catalog.Type) map[string]string {
-	names := make(map[string]string, len(t.Values.Values))
-	for _, v := range t.Values.Values {
-		names[v.System] = v.Name
-	}
-	return names
-}
-
-// fieldsOf calls add for each field of the record itself in a condition.
-func fieldsOf(c *connectors.Condition, add func(string)) {
-	if c == nil {
-		return
-	}
-	if c.Field != "" {
-		add(c.Field)
-	}
-	for _, i := range c.Items {
-		fieldsOf(i, add)
-	}
-	if c.Relation != nil {
-		for _, f := range c.Relation.Fields {
-			add(f)
-		}
-	}
 }
