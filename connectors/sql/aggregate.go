@@ -101,19 +101,11 @@ func (c *compiler) having() error {
 			word = " and "
 		}
 		p := param{kind: paramValue, operand: h.Operand, typ: typ, field: h.Value.Field}
+		if compare, ok := compareWords[h.Op]; ok {
+			c.b.write(word, "(", x, compare, c.b.add(p), ")")
+			continue
+		}
 		switch h.Op {
-		case connectors.OpEq:
-			x += " = " + c.b.add(p)
-		case connectors.OpNe:
-			x += " <> " + c.b.add(p)
-		case connectors.OpGt:
-			x += " > " + c.b.add(p)
-		case connectors.OpGte:
-			x += " >= " + c.b.add(p)
-		case connectors.OpLt:
-			x += " < " + c.b.add(p)
-		case connectors.OpLte:
-			x += " <= " + c.b.add(p)
 		case connectors.OpIn, connectors.OpNotIn:
 			p.kind = paramList
 			x = c.m.d.in(x, c.b.add(p), typ, h.Op == connectors.OpNotIn)

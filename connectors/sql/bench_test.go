@@ -134,3 +134,39 @@ func BenchmarkCompile(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkSQLite is one record by key, a page in the order of a timestamp out
+// of 50,000, and three children of each of 50 parents.
+func BenchmarkSQLite(b *testing.B) {
+	url := database(b, sql.SQLite,
+		"create table customer (id integer primary key, name varchar(80) not null, city varchar(40) not null)",
+		"create table purchase (id integer primary key, customer_id integer not null references customer, total decimal(10,2) not null, made datetime not null)",
+		"with recursive s(i) as (select 1 union all select i + 1 from s where i < 2000) insert into customer select i, 'Name ' || i, 'City ' || (i % 100) from s",
+		"with recursive s(i) as (select 1 union all select i + 1 from s where i < 50000) insert into purchase select i, 1 + i % 2000, (i % 9000) / 100.0, datetime(1700000000 + i * 977, 'unixepoch') from s",
+		"create index purchase_customer on purchase (customer_id)", "create index purchase_made on purchase (made)")
+	e, _ := open(b, sql.Config{Name: "bench", Dialect: sql.SQLite, URL: url})
+	var entries [][]connectors.Value
+	for i := range 50 {
+		entries = append(entries, []connectors.Value{connectors.Int(int64(1 + i*7))})
+	}
+	fields := columns("id", "customer_id", "total", "made")
+	for _, c := range []struct {
+		name string
+		q    connectors.Query
+	}{
+		{"point", connectors.Query{Select: &connectors.Select{Collection: "customer", Columns: columns("id", "name", "city"), Where: connectors.Compare("id", connectors.OpEq, connectors.Arg(0))},
+			Args: []connectors.Value{connectors.Int(77)}}},
+		{"by time", connectors.Query{Select: &connectors.Select{Collection: "purchase", Columns: fields,
+			Order: []connectors.OrderTerm{{Field: "made", Desc: true}, {Field: "id"}}, Page: &connectors.Page{Limit: connectors.Const(connectors.Int(30))}}}},
+		{"children", connectors.Query{Bind: entries, Select: &connectors.Select{Collection: "purchase", Columns: fields, Bind: []string{"customer_id"},
+			Order: []connectors.OrderTerm{{Field: "id"}}, Page: &connectors.Page{Limit: connectors.Const(connectors.Int(3))}}}},
+	} {
+		c.q.Select.Seal()
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				drain(b, e, &c.q)
+			}
+		})
+	}
+}

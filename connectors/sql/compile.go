@@ -235,14 +235,14 @@ func (c *compiler) where(alias string, terms []term, join string) (string, error
 	}
 	if p := c.s.Page; p != nil {
 		if len(p.After) > 0 {
-			k, err := c.keyset(terms, p.After, c.after, false)
+			k, err := c.keyset(c.t, terms, p.After, c.after, false)
 			if err != nil {
 				return "", err
 			}
 			parts = append(parts, k)
 		}
 		if len(p.Before) > 0 {
-			k, err := c.keyset(terms, p.Before, c.before, true)
+			k, err := c.keyset(c.t, terms, p.Before, c.before, true)
 			if err != nil {
 				return "", err
 			}

@@ -88,19 +88,14 @@ func (c conditions) comparison(t *table, alias string, cond *connectors.Conditio
 		return "", malformed("an operand refers to no argument")
 	}
 	e := col.expr(alias)
+	if word, ok := compareWords[cond.Op]; ok {
+		place := c.b.value(paramValue, col, cond.Operand)
+		if special := c.m.d.compare(cond.Op, alias, col, place); special != "" {
+			return special, nil
+		}
+		return "(" + e + word + place + ")", nil
+	}
 	switch cond.Op {
-	case connectors.OpEq:
-		return "(" + e + " = " + c.b.value(paramValue, col, cond.Operand) + ")", nil
-	case connectors.OpNe:
-		return "(" + e + " <> " + c.b.value(paramValue, col, cond.Operand) + ")", nil
-	case connectors.OpGt:
-		return "(" + e + " > " + c.b.value(paramValue, col, cond.Operand) + ")", nil
-	case connectors.OpGte:
-		return "(" + e + " >= " + c.b.value(paramValue, col, cond.Operand) + ")", nil
-	case connectors.OpLt:
-		return "(" + e + " < " + c.b.value(paramValue, col, cond.Operand) + ")", nil
-	case connectors.OpLte:
-		return "(" + e + " <= " + c.b.value(paramValue, col, cond.Operand) + ")", nil
 	case connectors.OpIn, connectors.OpNotIn:
 		return "(" + c.m.d.in(e, c.b.value(paramList, col, cond.Operand), &col.typ, cond.Op == connectors.OpNotIn) + ")", nil
 	case connectors.OpIsNull:
@@ -109,6 +104,11 @@ func (c conditions) comparison(t *table, alias string, cond *connectors.Conditio
 		return "(" + c.m.d.hasKey(e, c.b.value(paramText, col, cond.Operand)) + ")", nil
 	}
 	return "(" + c.m.d.match(cond.Op, e, c.b.value(matchKinds[cond.Op], col, cond.Operand)) + ")", nil
+}
+
+// compareWords are the comparisons with one value; never written to.
+var compareWords = map[connectors.Op]string{
+	connectors.OpEq: " = ", connectors.OpNe: " <> ", connectors.OpGt: " > ", connectors.OpGte: " >= ", connectors.OpLt: " < ", connectors.OpLte: " <= ",
 }
 
 // matchKinds are the comparisons by pattern; never written to.
@@ -120,12 +120,12 @@ var matchKinds = map[connectors.Op]paramKind{
 // knownOp tells whether the contract has the comparison at all.
 func knownOp(op connectors.Op) bool {
 	switch op {
-	case connectors.OpEq, connectors.OpNe, connectors.OpIn, connectors.OpNotIn, connectors.OpGt, connectors.OpGte, connectors.OpLt,
-		connectors.OpLte, connectors.OpIsNull, connectors.OpHasKey, connectors.OpSearch:
+	case connectors.OpIn, connectors.OpNotIn, connectors.OpIsNull, connectors.OpHasKey, connectors.OpSearch:
 		return true
 	}
-	_, ok := matchKinds[op]
-	return ok
+	_, compares := compareWords[op]
+	_, matches := matchKinds[op]
+	return compares || matches
 }
 
 // isNull is text where the operand is constant, so that an index can serve it.

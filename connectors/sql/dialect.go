@@ -17,6 +17,12 @@ type dialect interface {
 	placeholder(n int, p *param) string
 	// in writes membership in a list parameter.
 	in(expr, placeholder string, t *sqlType, negate bool) string
+	// compare writes a comparison with one value; "" for the plain one.
+	compare(op connectors.Op, alias string, col *column, placeholder string) string
+	// cursor writes a cursor's value in the form in which the column is ordered.
+	// keys are the placeholders of the key's values in the same cursor, nil where
+	// the cursor does not hold them.
+	cursor(t *table, col *column, placeholder string, keys []string) string
 	// match writes a text comparison (like … contains) over one parameter.
 	match(op connectors.Op, expr, placeholder string) string
 	// hasKey writes whether a JSON object has a member.
@@ -56,6 +62,9 @@ type sqlType struct {
 	cast string
 	// wrap is a pattern around the column with one %s; "" for none.
 	wrap string
+	// stored tells that the wrapped form is not the form that is ordered by,
+	// where a record's own column is: see sqliteDialect.cursor.
+	stored bool
 	// read is one more around what is read only; "" for none.
 	read string
 	// param is the type that a parameter is cast to; "" where the system has no

@@ -14,6 +14,7 @@ type term struct {
 	expr       string
 	typ        *sqlType
 	field      string
+	own        *column // the column, where it is the record's own
 	nullable   bool
 	desc       bool
 	nullsFirst bool
@@ -41,9 +42,17 @@ func (c conditions) terms(t *table, alias string, order []connectors.OrderTerm) 
 		case connectors.NullsLast:
 			first = false
 		}
-		terms[i] = term{expr: x, typ: &col.typ, field: o.Field, nullable: col.nullable || len(o.Via) > 0, desc: o.Desc, nullsFirst: first}
+		terms[i] = term{expr: x, own: own(o, col), typ: &col.typ, field: o.Field, nullable: col.nullable || len(o.Via) > 0, desc: o.Desc, nullsFirst: first}
 	}
 	return terms, nil
+}
+
+// own is the column of a term that is the record's own.
+func own(o *connectors.OrderTerm, col *column) *column {
+	if len(o.Via) > 0 {
+		return nil
+	}
+	return col
 }
 
 // orderExpr is the expression of an order term: a column, or a subquery along
@@ -54,6 +63,9 @@ func (c conditions) orderExpr(t *table, alias string, o *connectors.OrderTerm) (
 		col, err := t.column(o.Field)
 		if err != nil {
 			return "", nil, err
+		}
+		if col.typ.stored {
+			return col.plain(alias), col, nil
 		}
 		return col.expr(alias), col, nil
 	}
@@ -112,7 +124,7 @@ func (c conditions) orderBy(terms []term, reverse bool, exprs []string) string {
 // keyset writes that a record stands behind (before) a cursor in the order.
 // nulls has a bit for each cursor value that is null: those need other SQL,
 // because nothing compares with null.
-func (c conditions) keyset(terms []term, cursor []connectors.Operand, nulls uint32, before bool) (string, error) {
+func (c conditions) keyset(t *table, terms []term, cursor []connectors.Operand, nulls uint32, before bool) (string, error) {
 	if len(cursor) != len(terms) || len(terms) == 0 {
 		return "", connectors.Errorf(connectors.CodeBadInput, "a cursor has one value per term of the order")
 	}
@@ -122,6 +134,7 @@ func (c conditions) keyset(terms []term, cursor []connectors.Operand, nulls uint
 			places[i] = c.b.add(param{kind: paramValue, operand: cursor[i], typ: terms[i].typ, field: terms[i].field})
 		}
 	}
+	c.cursors(t, terms, places)
 	if row := c.rowCompare(terms, places, nulls, before); row != "" {
 		return row, nil
 	}
@@ -146,6 +159,27 @@ func (c conditions) keyset(terms []term, cursor []connectors.Operand, nulls uint
 		return "(" + first.expr + compareWord(first.desc != before, true) + places[0] + " and " + keyset + ")", nil
 	}
 	return keyset, nil
+}
+
+// cursors brings the values of a cursor into the form of the order.
+func (c conditions) cursors(t *table, terms []term, places []string) {
+	keys := make([]string, len(t.coll.Key))
+	for i, k := range t.coll.Key {
+		for j := range terms {
+			if terms[j].own != nil && terms[j].own.name == k {
+				keys[i] = places[j]
+			}
+		}
+		if keys[i] == "" {
+			keys = nil
+			break
+		}
+	}
+	for i := range terms {
+		if col := terms[i].own; col != nil && col.typ.stored && places[i] != "" {
+			places[i] = c.m.d.cursor(t, col, places[i], keys)
+		}
+	}
 }
 
 // rowCompare writes the row comparison that holds where all terms have one

@@ -130,6 +130,12 @@ func (postgres) in(expr, placeholder string, _ *sqlType, negate bool) string {
 	return expr + " = any(" + placeholder + ")"
 }
 
+func (postgres) compare(connectors.Op, string, *column, string) string { return "" }
+
+func (postgres) cursor(_ *table, _ *column, placeholder string, _ []string) string {
+	return placeholder
+}
+
 // match casts to text, so that patterns are case-sensitive over citext too.
 func (postgres) match(op connectors.Op, expr, placeholder string) string {
 	if op == connectors.OpILike {

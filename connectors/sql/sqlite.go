@@ -61,6 +61,11 @@ func liteScalar(declared string) connectors.Scalar {
 	return connectors.ScalarDecimal
 }
 
+// Timestamps of SQLite are text, in one of two usual forms. They are compared
+// in one form, exactly; they are ordered as they are stored, because only that
+// can be served by an index. Where one column holds both forms, records of one
+// day come in two groups.
+
 // timestamps brings the two usual forms of a timestamp into one: a blank or a T
 // between date and time, with or without a Z.
 const timestamps = "rtrim(replace(%s, ' ', 'T'), 'Z')"
@@ -75,7 +80,7 @@ func (sqliteDialect) columnType(f *connectors.Field) (sqlType, error) {
 	}
 	switch s {
 	case connectors.ScalarLocalDateTime, connectors.ScalarDateTime:
-		t.wrap = timestamps
+		t.wrap, t.stored = timestamps, true
 	case connectors.ScalarJSON:
 		t.order, t.group = false, false
 	}
@@ -93,6 +98,45 @@ func (sqliteDialect) in(expr, placeholder string, t *sqlType, negate bool) strin
 		value = "unhex(value)"
 	}
 	return expr + " in (select " + value + " from json_each(" + placeholder + "))"
+}
+
+// compare bounds a comparison of timestamps by the day, which both forms begin
+// with: an index can serve that. ' ' sorts before 'T', and 'U' behind.
+func (sqliteDialect) compare(op connectors.Op, alias string, col *column, place string) string {
+	if !col.typ.stored {
+		return ""
+	}
+	e, plain := col.expr(alias), col.plain(alias)
+	switch op {
+	case connectors.OpEq:
+		blank := "replace(" + place + ", 'T', ' ')"
+		return "(" + plain + " in (" + place + ", " + place + " || 'Z', " + blank + ", " + blank + " || 'Z'))"
+	case connectors.OpGt, connectors.OpGte:
+		return "(" + plain + " >= substr(" + place + ", 1, 10) and " + e + compareWords[op] + place + ")"
+	case connectors.OpLt, connectors.OpLte:
+		return "(" + plain + " < substr(" + place + ", 1, 10) || 'U' and " + e + compareWords[op] + place + ")"
+	}
+	return ""
+}
+
+// cursor is a timestamp as it is stored: in the record that the cursor was made
+// of, if it is still there, else in the form that another record has it in.
+func (sqliteDialect) cursor(t *table, col *column, place string, keys []string) string {
+	const other = "x"
+	plain := col.plain(other)
+	from := " from " + t.sql + " " + other + " where "
+	parts := make([]string, 0, 3)
+	if len(keys) > 0 {
+		where := make([]string, 0, len(keys)+1)
+		for i, k := range t.coll.Key {
+			where = append(where, t.columns[k].plain(other)+" = "+keys[i])
+		}
+		where = append(where, col.expr(other)+" = "+place)
+		parts = append(parts, "(select "+plain+from+strings.Join(where, " and ")+")")
+	}
+	parts = append(parts, "(select case when "+plain+" glob '*T*' then "+place+" else replace("+place+", 'T', ' ') end || case when "+
+		plain+" glob '*Z' then 'Z' else '' end"+from+plain+" is not null limit 1)", place)
+	return "coalesce(" + strings.Join(parts, ", ") + ")"
 }
 
 // match uses GLOB where case counts: LIKE ignores it in ASCII.

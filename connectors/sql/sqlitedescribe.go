@@ -291,7 +291,7 @@ func (in *liteIntrospection) warn() {
 			case connectors.ScalarDecimal:
 				in.schema.Warnings = append(in.schema.Warnings, path+": SQLite keeps decimals beyond 15 digits as floating point")
 			case connectors.ScalarLocalDateTime, connectors.ScalarDateTime:
-				in.schema.Warnings = append(in.schema.Warnings, path+": SQLite keeps timestamps as text; a Z makes no difference, other offsets are read as null, and comparisons use no index")
+				in.schema.Warnings = append(in.schema.Warnings, path+": SQLite keeps timestamps as text; a Z makes no difference, other offsets are read as null; where one column holds both a blank and a T, records of one day are ordered in two groups")
 			}
 		}
 	}
