@@ -126,7 +126,7 @@ func (l *loader) lintNulls() {
 		for _, a := range byRole[p.role] {
 			if a.acts&p.acts&bitsWrite != 0 && overlap(a, p) {
 				l.add(Problem{File: p.ref.File, Line: p.ref.Line, Column: 1, Code: ProblemNullsSlip, Warning: true,
-					Message: "this proposes under a condition what another line allows without one: where the condition meets a null it says nothing of the case that was meant",
+					Message: "another line allows without a condition what this proposes under one: where the condition meets a null, that is proposed too",
 					Hint:    "Propose without a condition, and allow the harmless case with one"})
 				break
 			}

@@ -110,9 +110,8 @@ func agentField(p *Principal) func(string) connectors.Value {
 
 // A whenText is a filter that was parsed and is yet to be typed.
 type whenText struct {
-	text   string
-	prefix int
-	value  *ast.Value
+	text  string
+	value *ast.Value
 }
 
 // The literal is parsed as an argument of a query.
