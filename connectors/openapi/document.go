@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -58,6 +59,14 @@ func readDocument(data []byte) (d *document, err error) {
 		r.prune()
 		d.spec, err = load(root)
 	}
+	// References to what is something else than the place wants: the library
+	// names one at a time.
+	for range 50 {
+		if err == nil || !r.cut(err) {
+			break
+		}
+		d.spec, err = load(root)
+	}
 	if err != nil {
 		return nil, unreadable(err)
 	}
@@ -104,6 +113,10 @@ func (r *repairer) walk(t *tree, path string, names bool, depth int) {
 		return
 	}
 	if t.isObject() && !names {
+		// Choices are JSON, and the mapping of a discriminator often names files.
+		if t.get("discriminator") != nil {
+			t.drop("discriminator")
+		}
 		if ref := t.get("$ref").text(); ref != "" {
 			if !r.resolves(ref) {
 				r.leaveOut(path, "the reference "+ref+" leads nowhere in this document")
@@ -150,6 +163,60 @@ func (r *repairer) resolves(ref string) bool {
 		}
 	}
 	return false
+}
+
+var wrongTarget = regexp.MustCompile(`"(#/[^"]+)" \(expecting ref to ([a-zA-Z]+) object\)`)
+
+// cut empties the references to a part of the document that is not of the kind
+// that their places want, as an error of the library names it; it reports
+// whether there was one.
+func (r *repairer) cut(err error) bool {
+	m := wrongTarget.FindStringSubmatch(err.Error())
+	return m != nil && r.cutAll(r.root, "", m[1], m[2], "", "")
+}
+
+// cutAll empties the references to target below t in places of a kind. name is
+// the member t stands in and above the one around that.
+func (r *repairer) cutAll(t *tree, path, target, kind, name, above string) (found bool) {
+	if t.scalar != nil {
+		return false
+	}
+	if t.isObject() && t.get("$ref").text() == target && placeOf(name, above) == kind {
+		r.leaveOut(path, "the reference "+target+" leads to something that is no "+kind)
+		t.names, t.items = []string{extUnresolved}, []*tree{textTree(target)}
+		return true
+	}
+	for i, x := range t.items {
+		member := fmt.Sprint(i)
+		if !t.array {
+			member = t.names[i]
+		}
+		found = r.cutAll(x, path+"/"+member, target, kind, member, name) || found
+	}
+	return found
+}
+
+// placeOf is the kind of thing that a place holds.
+func placeOf(name, above string) string {
+	switch {
+	case above == "parameters":
+		return "parameter"
+	case above == "responses":
+		return "response"
+	case above == "headers":
+		return "header"
+	case above == "examples":
+		return "example"
+	case above == "links":
+		return "link"
+	case above == "callbacks":
+		return "callback"
+	case above == "securitySchemes":
+		return "securityScheme"
+	case name == "requestBody" || above == "requestBodies":
+		return "requestBody"
+	}
+	return "schema"
 }
 
 // prune takes out what the library cannot even read by itself: components and

@@ -322,9 +322,13 @@ func (r *reader) responses(o *operation, src *openapi3.Responses) error {
 		if len(ref.Value.Content) == 0 {
 			o.maybe = o.maybe || status != "default"
 			found = true
+			if o.reads && o.answer == answerNothing && status != "204" && status != "205" {
+				// The document forgot to say; what reads answers something.
+				o.answer, o.result = answerJSON, &connectors.TypeRef{Scalar: connectors.ScalarJSON}
+			}
 			continue
 		}
-		if o.answer != answerNothing {
+		if o.answer != answerNothing && o.schema != nil {
 			continue
 		}
 		found = true
