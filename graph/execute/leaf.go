@@ -37,7 +37,7 @@ func (w *renderer) leaf(f *plan.Field, value []byte) bool {
 	case connectors.ScalarFloat:
 		ok = digits
 	case connectors.ScalarBigInt, connectors.ScalarDecimal, connectors.ScalarID:
-		if digits && (f.Leaf.Scalar == connectors.ScalarDecimal || bytes.IndexAny(value, ".eE") < 0) {
+		if digits && (f.Leaf.Scalar == connectors.ScalarDecimal || !bytes.ContainsAny(value, ".eE")) {
 			w.buf = append(w.buf, '"')
 			w.buf = append(w.buf, value...)
 			w.buf = append(w.buf, '"')

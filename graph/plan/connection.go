@@ -31,7 +31,7 @@ type conn struct {
 
 // connection plans a list of records with its page, counts and aggregates.
 func (b *builder) connection(g *group, c *catalog.Collection, parent *from, path []string) (*Field, *connectors.Error) {
-	if b.depth++; b.depth > maxSelectionDepth {
+	if b.depth++; b.depth > b.in.Limits.Depth {
 		return nil, connectors.Errorf(connectors.CodeDepthExceeded, "the selection is nested too deeply")
 	}
 	defer func() { b.depth-- }()

@@ -214,7 +214,7 @@ type Limits struct {
 	Offset   int // largest offset; 10,000
 	Cost     int // of an operation; 1,000
 	StepRows int // records of one statement; 10,000
-	Depth    int // of nested selections; 12
+	Depth    int // of nested records, objects and connections; 12
 }
 
 // WithDefaults fills what is not set.

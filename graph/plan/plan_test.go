@@ -270,3 +270,17 @@ func TestUnboundParametersDeny(t *testing.T) {
 		}
 	}
 }
+
+// What is nested too deeply is refused when it is planned.
+func TestDepth(t *testing.T) {
+	w := world(t)
+	w.Limits.Depth = 4
+	for doc, ok := range map[string]bool{
+		`{ customers { nodes { orders { nodes { id } } } } }`:                                 true,
+		`{ customers { nodes { orders { nodes { customer { orders { totalCount } } } } } } }`: false,
+	} {
+		if _, bad := request(t, w, "human owner", doc, "").Build(); ok != (bad == nil) || !ok && bad.Code != connectors.CodeDepthExceeded {
+			t.Errorf("%s: %v", doc, bad)
+		}
+	}
+}

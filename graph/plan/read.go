@@ -107,7 +107,7 @@ func (b *builder) inputs(f *ast.Field) (map[string]catalog.Input, *connectors.Er
 
 // record plans the selection of a record of the step's collection.
 func (b *builder) record(s *stepBuilder, sets []ast.SelectionSet, path []string) (*Selection, *connectors.Error) {
-	if b.depth++; b.depth > maxSelectionDepth {
+	if b.depth++; b.depth > b.in.Limits.Depth {
 		return nil, connectors.Errorf(connectors.CodeDepthExceeded, "the selection is nested too deeply")
 	}
 	defer func() { b.depth-- }()
@@ -125,9 +125,6 @@ func (b *builder) record(s *stepBuilder, sets []ast.SelectionSet, path []string)
 	}
 	return out, nil
 }
-
-// maxSelectionDepth bounds recursion; the gateway's limit is lower.
-const maxSelectionDepth = 128
 
 func (b *builder) recordField(s *stepBuilder, g *group, path []string) (*Field, *connectors.Error) {
 	if g.first.Name == "__typename" {
@@ -210,7 +207,7 @@ func leafOf(t *catalog.Type, def *ast.Type) *Leaf {
 
 // object plans the projection of a nested object.
 func (b *builder) object(o *catalog.ObjectType, sets []ast.SelectionSet, path []string) (*Selection, *connectors.Error) {
-	if b.depth++; b.depth > maxSelectionDepth {
+	if b.depth++; b.depth > b.in.Limits.Depth {
 		return nil, connectors.Errorf(connectors.CodeDepthExceeded, "the selection is nested too deeply")
 	}
 	defer func() { b.depth-- }()
