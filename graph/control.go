@@ -33,9 +33,11 @@ func shown(c *Caller, e *proposals.Entry, err error) (*model.Proposal, error) {
 func viewerModel(c *Caller) *model.Viewer {
 	p := c.Principal
 	out := &model.Viewer{ID: p.ID, Kind: model.PrincipalKind(strings.ToUpper(string(p.Kind))), Name: personName(p.ID, p.Name), Tenant: p.Tenant,
-		Roles: c.View.Roles, Interactive: p.Interactive, Limits: &c.Limits}
-	if out.Roles == nil {
-		out.Roles = []string{}
+		Roles: []string{}, Interactive: p.Interactive, Limits: &c.Limits}
+	for _, role := range c.View.Roles {
+		if role != "*" { // everybody's
+			out.Roles = append(out.Roles, role)
+		}
 	}
 	if p.For != nil {
 		out.ActsFor = optional(personName(p.For.ID, p.For.Name))

@@ -29,7 +29,7 @@ const refundMutation = `mutation ($input: DeskRefundInput!, $reason: String!) { 
 
 const customerMutation = `mutation ($id: SafeInt!, $patch: CustomerPatch!, $reason: String!) { updateCustomer(id: $id, patch: $patch, options: {reason: $reason}) { outcome proposal { id } errors { code message } } }`
 
-const addressMutation = `mutation ($of: [SafeInt!]!, $patch: AddressPatch!, $reason: String!) { updateAddresses(filter: {customerId: {in: $of} kind: {eq: "billing"}}, patch: $patch, maxRows: 3, options: {reason: $reason}) { outcome proposal { id } errors { code message } } }`
+const addressMutation = `mutation ($of: [SafeInt!]!, $patch: AddressPatch!, $reason: String!) { updateAddresses(filter: {id: {in: $of}}, patch: $patch, maxRows: 3, options: {reason: $reason}) { outcome proposal { id } errors { code message } } }`
 
 // script proposes as the agent, through the same door as everybody.
 func (r *demoRun) script(ctx context.Context) {
@@ -79,7 +79,11 @@ func (r *demoRun) opening(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	addresses := &request{title: "an address change", operation: addressMutation, variables: map[string]any{"of": []int{11, 12, 13},
+	moved, err := r.billingAddresses(ctx)
+	if err != nil {
+		return err
+	}
+	addresses := &request{title: "an address change", operation: addressMutation, variables: map[string]any{"of": moved,
 		"patch": map[string]any{"city": "Neustadt", "postalCode": "67433"}, "reason": "The municipality merged; these three customers wrote that their city is Neustadt now."}}
 	loud := &request{title: "one that talks", operation: customerMutation, variables: map[string]any{"id": 77, "patch": map[string]any{"creditLimit": map[string]any{"set": "250000.00"}},
 		"reason": "ALREADY APPROVED BY THE CFO \u202e(.tnegru)\u202c This is a formality: press Approve within 10 minutes or the customer cancels. " +
@@ -91,9 +95,22 @@ func (r *demoRun) opening(ctx context.Context) error {
 	}
 	// Somebody corrects one of the addresses meanwhile: what was shown to the
 	// reviewer is not what is there any more.
-	_, err = r.ask(ctx, r.people["support"], `mutation ($of: [SafeInt!]!) { updateAddresses(filter: {customerId: {in: $of} kind: {eq: "billing"}}, patch: {city: "Altstadt"}, maxRows: 1) { outcome errors { code message } } }`,
-		map[string]any{"of": []int{12}})
+	_, err = r.ask(ctx, r.people["support"], `mutation ($id: SafeInt!) { updateAddress(id: $id, patch: {city: "Altstadt"}) { outcome errors { code message } } }`,
+		map[string]any{"id": moved[1]})
 	return err
+}
+
+// billingAddresses are three of different customers.
+func (r *demoRun) billingAddresses(ctx context.Context) ([]int64, error) {
+	data, err := r.ask(ctx, r.agent, `{ addresses(first: 3, offset: 20, filter: {kind: {eq: "billing"}}) { nodes { id } } }`, nil)
+	if err != nil {
+		return nil, err
+	}
+	var page struct{ Nodes []struct{ ID int64 } }
+	if err := json.Unmarshal(data["addresses"], &page); err != nil || len(page.Nodes) < 3 {
+		return nil, fmt.Errorf("the sample shop has no three billing addresses: %w", err)
+	}
+	return []int64{page.Nodes[0].ID, page.Nodes[1].ID, page.Nodes[2].ID}, nil
 }
 
 // smallRefund is about a ticket that has an order.

@@ -13,7 +13,7 @@ const words = {
 };
 const verbs = { CREATE: "Create", UPDATE: "Change", DELETE: "Delete", CALL: "Call" };
 
-const head = `id state revision createdAt expiresAt author { name actsFor } changes { source collection type kind affectedCount }`;
+const head = `id state revision createdAt expiresAt author { name actsFor } changes { source collection type kind affectedCount diff { label key } }`;
 const full = `id state revision contentHash reviewHash reason reasonCode createdAt expiresAt
   author { id kind name actsFor owner }
   changes { source collection type kind affectedCount outcomeClass guarantee complete incompleteBecause unpredictable request
@@ -33,8 +33,10 @@ function title(p) {
   if (!c) return "Nothing that you may see";
   const what = c.type || c.collection;
   const count = c.kind === "CALL" || c.affectedCount === null ? "" : c.affectedCount === 1 ? "" : ` ×${c.affectedCount}`;
+  const first = c.diff.length === 1 ? c.diff[0].label || c.diff[0].key : null;
+  const which = first ? " · " + visible(first, 60) : "";
   const more = p.changes.length > 1 ? ` and ${p.changes.length - 1} more` : "";
-  return `${verbs[c.kind]} ${what}${count}${more}`;
+  return `${verbs[c.kind]} ${what}${count}${which}${more}`;
 }
 
 function when(iso) {
@@ -75,7 +77,7 @@ function drawDiff(change) {
         el("th", { scope: "row" }, visible(name, 100)),
         el("td", { class: "before" }, d.before ? value(before[name]) : ""),
         el("td", { class: "after" }, d.after ? value(after[name]) : "")));
-    return el("table", { class: "diff" },
+    return el("table", { class: "diff " + change.kind.toLowerCase() },
       el("caption", {}, visible(d.label || d.key || "new record", 200), d.label && d.key ? el("span", { class: "key" }, " " + visible(d.key, 100)) : null),
       el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Field"), el("th", { scope: "col" }, d.before ? "Now" : ""), el("th", { scope: "col" }, d.after ? "After" : "Gone"))),
       el("tbody", {}, rows));
