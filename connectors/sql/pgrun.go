@@ -229,10 +229,18 @@ func (p *pgBackend) inSnapshot(ctx context.Context, rows *pgRows, s *connectors.
 	if err != nil {
 		return err
 	}
-	if err := p.beginWith(ctx, conn.Conn().PgConn(), rows, args); err != nil {
-		forget(conn.Conn().PgConn(), rows.st, err)
-		endSnapshot(ctx, conn)
-		return err
+	c := conn.Conn().PgConn()
+	for attempt := 0; ; attempt++ {
+		err := p.beginWith(ctx, c, rows, args)
+		if err == nil {
+			break
+		}
+		again := attempt == 0 && forget(c, rows.st, err)
+		endTransaction(ctx, c)
+		if !again || c.IsClosed() {
+			conn.Release()
+			return err
+		}
 	}
 	s.Hold(&pgSnapshot{conn}, func() { endSnapshot(ctx, conn) })
 	return nil
@@ -281,12 +289,17 @@ func (p *pgBackend) beginWith(ctx context.Context, c *pgconn.PgConn, rows *pgRow
 // endSnapshot gives the connection back. A request that was cancelled still
 // ends its transaction.
 func endSnapshot(ctx context.Context, conn *pgxpool.Conn) {
-	c := conn.Conn().PgConn()
-	if !c.IsClosed() && c.TxStatus() != 'I' {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelGrace)
-		defer cancel()
-		// Where it fails, Release destroys the connection.
-		_, _ = c.Exec(ctx, "rollback").ReadAll()
-	}
+	endTransaction(ctx, conn.Conn().PgConn())
 	conn.Release()
+}
+
+// endTransaction rolls back where a transaction is open. Where that fails, the
+// pool does not keep the connection.
+func endTransaction(ctx context.Context, c *pgconn.PgConn) {
+	if c.IsClosed() || c.TxStatus() == 'I' {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelGrace)
+	defer cancel()
+	_, _ = c.Exec(ctx, "rollback").ReadAll()
 }

@@ -28,10 +28,7 @@ type liteBackend struct {
 func sqlitePath(u string) string {
 	u = strings.TrimPrefix(u, "sqlite:")
 	u = strings.TrimPrefix(u, "file:")
-	if strings.HasPrefix(u, "//") {
-		u = strings.TrimPrefix(u, "//")
-	}
-	return u
+	return strings.TrimPrefix(u, "//")
 }
 
 // sqliteURL is the driver's name for the file with options.
