@@ -1,9 +1,13 @@
 package store_test
 
 import (
+	"errors"
 	"path/filepath"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/countersign/countersign/connectors/connectortest"
 	"github.com/countersign/countersign/policy/audit"
@@ -82,3 +86,50 @@ func events(t *testing.T, s *store.Store, tenant string) []audit.Event {
 }
 
 var _ proposals.Store = (*store.Store)(nil)
+
+// TestIdempotencyRace sends one key many times at once: one request makes
+// something, all others find it.
+func TestIdempotencyRace(t *testing.T) {
+	each(t, func(t *testing.T, dsn string) {
+		s := open(t, dsn, store.Options{Mode: store.Server, DataDir: t.TempDir()})
+		var wg sync.WaitGroup
+		var made, found atomic.Int32
+		for range 16 {
+			wg.Go(func() {
+				err := s.Tx(t.Context(), func(tx proposals.Tx) error {
+					now, err := tx.Now()
+					if err != nil {
+						return err
+					}
+					_, err = tx.Idempotency("default", "user:a", "key")
+					if err == nil {
+						found.Add(1)
+						return nil
+					}
+					if !errors.Is(err, proposals.ErrNotFound) {
+						return err
+					}
+					made.Add(1)
+					return tx.Write(&proposals.IdempotencyRecord{Tenant: "default", Principal: "user:a", Key: "key", CreatedAt: now, ExpiresAt: now.Add(time.Hour)})
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if made.Load() != 1 || found.Load() != 15 {
+			t.Fatalf("made %d times, found %d times", made.Load(), found.Load())
+		}
+		if err := s.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		err := s.Tx(t.Context(), func(tx proposals.Tx) error {
+			_, err := tx.Idempotency("default", "user:a", "key")
+			return err
+		})
+		if err != nil {
+			t.Fatalf("swept too early: %v", err)
+		}
+	})
+}
