@@ -30,8 +30,11 @@ type Target struct {
 	Sensitive []string `json:"sensitive,omitempty"`
 }
 
-// Sources lists the sources of the changes in order, each once.
+// Sources lists the sources of the changes in order, each once; none of nil.
 func (s *ChangeSet) Sources() []string {
+	if s == nil {
+		return nil
+	}
 	var out []string
 	seen := make(map[string]bool)
 	for i := range s.Changes {

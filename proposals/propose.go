@@ -146,7 +146,7 @@ func checkRequest(r *ProposeRequest) error {
 func (s *Service) draft(ctx context.Context, g *ground, r *ProposeRequest, set *ChangeSet, review *Review) (Event, View, error) {
 	fail := func(err error) (Event, View, error) { return Event{}, View{}, err }
 	c := Content{Set: set, Review: review}
-	v := View{Complete: review.Complete}
+	v := View{PolicyVersion: g.ctl.PolicyVersion, Complete: review.Complete}
 	if err := g.az.Recheck(ctx, r.Author, c); err != nil {
 		return fail(err)
 	}

@@ -239,23 +239,24 @@ func (s *Service) commit(ctx context.Context, tx Tx, d *Dossier, e Event, v View
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := tx.Control(d.Proposal.Tenant)
+	// A new proposal's head is in the event.
+	head, set := &d.Proposal, (*ChangeSet)(nil)
+	if rev := d.Current(); rev != nil {
+		set = &rev.Set
+	}
+	if e.New != nil {
+		set = &e.New.Revision.Set
+		if d.Proposal.State == None {
+			head = &e.New.Head
+		}
+	}
+	c, err := tx.Control(head.Tenant)
 	if err != nil {
 		return nil, nil, err
 	}
-	author, sources := d.Proposal.Author, []string(nil)
-	if rev := d.Current(); rev != nil {
-		sources = rev.Set.Sources()
-	}
-	if e.New != nil {
-		sources = e.New.Revision.Set.Sources()
-		if d.Proposal.State == None {
-			author = e.New.Head.Author
-		}
-	}
 	v.Killed = ""
-	for _, source := range sources {
-		if k := c.Killed(author, source); k != nil {
+	for _, source := range set.Sources() {
+		if k := c.Killed(head.Author, source); k != nil {
 			v.Killed = stopped(k)
 		}
 	}
