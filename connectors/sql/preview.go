@@ -227,15 +227,10 @@ func (w *writing) previewModify(ctx context.Context, t *table, s *connectors.Ste
 	if len(found) != len(keys) {
 		return nil, movedMeanwhile(s)
 	}
+	if err := w.sums(t, s, targets, found); err != nil {
+		return nil, err
+	}
 	for _, tg := range found {
-		for _, a := range set {
-			if !a.add || tg.fields[a.col.name].IsNull() {
-				continue
-			}
-			if problem := w.e.accepts(a.col.field, tg.fields[a.col.name]); problem != "" {
-				return nil, connectors.Errorf(connectors.CodeValidationFailed, "%s", problem).At(a.col.name)
-			}
-		}
 		effect.After = append(effect.After, record(t, tg, fields))
 	}
 	return effect, nil

@@ -37,7 +37,7 @@ func (w *writing) create(ctx context.Context, t *table, s *connectors.Step) (*co
 			return nil, err
 		}
 	}
-	after, err := w.reread(ctx, t, s, [][]connectors.Value{made})
+	after, err := w.reread(ctx, t, s, [][]connectors.Value{made}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ func record(t *table, tg target, fields []string) connectors.Record {
 
 // reread reads records after the statement, as triggers left them, and checks
 // them.
-func (w *writing) reread(ctx context.Context, t *table, s *connectors.Step, keys [][]connectors.Value) ([]connectors.Record, error) {
+func (w *writing) reread(ctx context.Context, t *table, s *connectors.Step, keys [][]connectors.Value, before []target) ([]connectors.Record, error) {
 	fields := w.wanted(t, s)
 	for _, a := range s.Set {
 		if a.Increment {
@@ -132,19 +132,35 @@ func (w *writing) reread(ctx context.Context, t *table, s *connectors.Step, keys
 	if s.Check != nil && len(found) < len(keys) {
 		return nil, connectors.Errorf(connectors.CodeCheckViolation, "the record would not be one that may be written")
 	}
+	if err := w.sums(t, s, before, found); err != nil {
+		return nil, err
+	}
 	var out []connectors.Record
 	for _, tg := range found {
-		for _, a := range s.Set {
-			if !a.Increment || tg.fields[a.Field].IsNull() {
-				continue
-			}
-			if problem := w.e.accepts(t.columns[a.Field].field, tg.fields[a.Field]); problem != "" {
-				return nil, connectors.Errorf(connectors.CodeValidationFailed, "%s", problem).At(a.Field)
-			}
-		}
 		out = append(out, record(t, tg, w.wanted(t, s)))
 	}
 	return out, nil
+}
+
+// sums finds results of increments that the column does not hold as they are.
+// SQLite keeps any number in any column, and makes a double of an integer that
+// is too large, which reads as null.
+func (w *writing) sums(t *table, s *connectors.Step, before, after []target) error {
+	for _, a := range s.Set {
+		for i := range after {
+			if !a.Increment {
+				continue
+			}
+			v := after[i].fields[a.Field]
+			if v.IsNull() && i < len(before) && !before[i].fields[a.Field].IsNull() {
+				return connectors.Errorf(connectors.CodeValidationFailed, "the sum is too large for the field").At(a.Field)
+			}
+			if problem := w.e.accepts(t.columns[a.Field].field, v); problem != "" && !v.IsNull() {
+				return connectors.Errorf(connectors.CodeValidationFailed, "%s", problem).At(a.Field)
+			}
+		}
+	}
+	return nil
 }
 
 // update changes the records of a step.
@@ -188,26 +204,10 @@ func (w *writing) update(ctx context.Context, t *table, s *connectors.Step, act 
 	if keys, err = keysAfter(t, set, keys); err != nil {
 		return nil, err
 	}
-	if effect.After, err = w.reread(ctx, t, s, keys); err != nil {
+	if effect.After, err = w.reread(ctx, t, s, keys, targets); err != nil {
 		return nil, err
 	}
-	return effect, overflowed(t, added, targets, effect.After, w.wanted(t, s))
-}
-
-// overflowed finds sums that the database could not keep as numbers of the
-// column's type: SQLite makes a double of an integer that is too large.
-func overflowed(t *table, added []string, before []target, after []connectors.Record, read []string) error {
-	for _, field := range added {
-		if !slices.Contains(read, field) {
-			continue
-		}
-		for i := range after {
-			if i < len(before) && !before[i].fields[field].IsNull() && after[i].Get(field).IsNull() {
-				return connectors.Errorf(connectors.CodeValidationFailed, "the sum is too large for the field").At(field)
-			}
-		}
-	}
-	return nil
+	return effect, nil
 }
 
 // simple tells whether a step needs nothing read before its statement.
@@ -236,7 +236,7 @@ func (w *writing) updateOne(ctx context.Context, t *table, s *connectors.Step, s
 	if keys, err = keysAfter(t, set, keys); err != nil {
 		return nil, err
 	}
-	after, err := w.reread(ctx, t, s, keys)
+	after, err := w.reread(ctx, t, s, keys, nil)
 	if err != nil {
 		return nil, err
 	}
