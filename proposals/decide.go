@@ -63,7 +63,7 @@ func (s *Service) decide(ctx context.Context, who *policy.Principal, in Decide, 
 // stored: this very decision of this person is the one that counts already.
 func stored(d *Dossier, who *policy.Principal, in Decide, said DecisionKind) bool {
 	for _, dec := range latest(d, in.Revision) {
-		if dec.Person == who.ID && dec.Kind == said && dec.ContentHash == in.ContentHash &&
+		if dec.Person == who.ID && who.Interactive && dec.Kind == said && dec.ContentHash == in.ContentHash &&
 			(said != DecideApprove || dec.ReviewHash == in.ReviewHash) {
 			return true
 		}
