@@ -41,6 +41,7 @@ var imports = map[string][]string{
 	"proposals/proposalstest":  {"connectors", "policy", "policy/audit", "proposals"},
 	"store":                    {"connectors", "policy", "policy/*", "graph/catalog", "proposals"},
 	"console":                  {},
+	"examples/demo":            {},
 	"examples/desk":            {},
 	"examples/shop":            {},
 	"cmd/countersign/config":   {"policy"},

@@ -35,7 +35,6 @@ type rule struct {
 	requires []requirement
 	veto     int
 	expire   time.Duration
-	reason   bool
 }
 
 // A requirement is an entry of require.
@@ -53,7 +52,7 @@ const requireHint = "Write defaults: { require: [{ role: ... }] }"
 
 // notYet tells the keys of the reference that are not built.
 func notYet(key string) bool {
-	return strings.Contains(" amounts validators look freshSignIn window evidence escalate remind reviewersMayEdit rebase show humanOnly ", " "+key+" ")
+	return strings.Contains(" amounts validators reason look freshSignIn window evidence escalate remind reviewersMayEdit rebase show humanOnly ", " "+key+" ")
 }
 
 // unknownKey reports a key that stands where it means nothing.
@@ -158,13 +157,8 @@ func (l *loader) rule(n yamlNode, seen map[string]bool) {
 			r.veto, _ = e.value.number("veto")
 		case "expire":
 			r.expire, _ = e.value.duration("expire")
-		case "reason":
-			if s, ok := e.value.text("reason"); ok && s != "required" {
-				e.value.problem(ProblemWrongType, "reason is required, or is not there", "")
-			}
-			r.reason = true
 		default:
-			unknownKey(e, "a rule", "name", "on", "acts", "by", "when", "then", "say", "require", "veto", "expire", "reason")
+			unknownKey(e, "a rule", "name", "on", "acts", "by", "when", "then", "say", "require", "veto", "expire")
 		}
 	}
 	switch {

@@ -250,9 +250,6 @@ func routingText(r policy.Routing) string {
 		out += " " + seatText(s)
 	}
 	out += fmt.Sprintf(" veto %d expire %s", r.Veto, r.Expire)
-	if r.ReasonRequired {
-		out += " with a reason"
-	}
 	return out
 }
 

@@ -35,9 +35,8 @@ type Routing struct {
 	// Seats must be filled by distinct persons; for ThenReview only.
 	Seats []Seat
 	// Veto is how many rejections reject.
-	Veto           int
-	Expire         time.Duration
-	ReasonRequired bool
+	Veto   int
+	Expire time.Duration
 }
 
 // Route finds the first rule that matches a change. A filter that is unknown
@@ -59,7 +58,7 @@ func (e *Engine) Route(c ChangeFacts) (Routing, error) {
 			continue
 		}
 		out := Routing{Then: r.then, Rule: r.name, PolicyVersion: e.version, Say: r.say,
-			Veto: r.veto, Expire: r.expire, ReasonRequired: r.reason}
+			Veto: r.veto, Expire: r.expire}
 		if out.Expire == 0 {
 			out.Expire = e.approvals.expire
 		}
@@ -162,7 +161,6 @@ func Combine(routings []Routing) Routing {
 	for _, r := range routings {
 		out.Expire = min(out.Expire, r.Expire)
 		out.Veto = min(out.Veto, r.Veto)
-		out.ReasonRequired = out.ReasonRequired || r.ReasonRequired
 		if r.Then != then {
 			continue
 		}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"encoding/binary"
 	"time"
 
 	"github.com/countersign/countersign/policy"
@@ -107,4 +108,12 @@ func merge(a, b Limits, pick choose) Limits {
 		Timeout:       time.Duration(pick(int64(a.Timeout), int64(b.Timeout))),
 		Introspection: Switch(pick(int64(a.Introspection), int64(b.Introspection))),
 	}
+}
+
+// appendKey appends what of the limits decides a plan.
+func (l *Limits) appendKey(b []byte) []byte {
+	for _, n := range [...]int{l.Page, l.MaxRows, l.Cost, l.Depth} {
+		b = binary.AppendUvarint(b, uint64(n))
+	}
+	return b
 }

@@ -129,15 +129,11 @@ func (g *Gateway) plan(c *call) (*plan.Plan, *plan.Bindings, []Error) {
 	view := c.state.view
 	sealer := g.cfg.Sealer(c.principal.Tenant)
 	params, missing := view.Bind(c.principal, g.cfg.Now())
-	for i := range missing {
-		if missing[i] {
-			params[i] = connectors.Value{} // absent: what needs it is denied
-		}
-	}
-	in := &plan.Bindings{Operation: c.op.def, Variables: c.vars, Params: params,
+	in := &plan.Bindings{Operation: c.op.def, Variables: c.vars, Params: params, Missing: missing,
 		Tenant: c.principal.Tenant, Authority: view.Authority, Version: c.snap.Catalog.Version, Sealer: sealer}
 	var buf [256]byte
 	key := append(buf[:0], view.Authority...)
+	key = c.state.limits.appendKey(key) // they are part of a plan
 	key = plan.AppendSkeleton(key, c.state.schema.schema, c.op.def, c.vars, sealer)
 	if p, ok := lookup(c.op.plans, key); ok {
 		return p, in, nil
