@@ -35,6 +35,12 @@ func (e *Engine) Apply(ctx context.Context, _ *connectors.Permit, c *connectors.
 		return nil, w.ended(ctx, coded(err))
 	}
 	defer w.tx.rollback()
+	if effect, ok, err := w.once(ctx); ok || err != nil {
+		if err != nil {
+			return nil, w.ended(ctx, w.atStep(0, err))
+		}
+		return effect, nil
+	}
 	effect, done, err := w.mark(ctx)
 	if err != nil || done {
 		return effect, w.ended(ctx, err)

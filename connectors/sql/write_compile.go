@@ -15,6 +15,8 @@ type reading struct {
 	where   *connectors.Condition
 	// check adds a last cell, 1 or 0.
 	check *connectors.Condition
+	// trap makes a check that does not hold an error of the statement.
+	trap  bool
 	limit int    // 0: none
 	lock  string // "for update" and the like
 	// source replaces the table: a record that does not exist yet.
@@ -45,7 +47,11 @@ func compileReading(m *model, r reading) (*statement, error) {
 		if err != nil {
 			return nil, err
 		}
-		exprs, cells = append(exprs, checkExpr(holds)), append(cells, cell{scalar: connectors.ScalarInt})
+		expr := checkExpr(holds)
+		if r.trap {
+			expr = "1 / (" + expr + ")"
+		}
+		exprs, cells = append(exprs, expr), append(cells, cell{scalar: connectors.ScalarInt})
 	}
 	b.write("select ", strings.Join(exprs, ", "), " from ", from, " ", mainAlias)
 	if r.where != nil {

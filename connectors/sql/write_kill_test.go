@@ -213,6 +213,33 @@ func TestLostAnswerToCommit(t *testing.T) {
 	}
 }
 
+// TestLostAnswerToOneRoundTrip: the same where all of a change travels at once.
+func TestLostAnswerToOneRoundTrip(t *testing.T) {
+	raw := database(t, sql.Postgres, accounts...)
+	u, err := url.Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newLossyProxy(t, u.Host)
+	u.Host = p.Addr().String()
+	e, _ := open(t, sql.Config{Name: "bank", Dialect: sql.Postgres, URL: u.String(), PoolMax: 1})
+	to := func(n int64) connectors.Step {
+		return updateByID("accounts", 1, set("balance", connectors.Int(n)), "balance")
+	}
+	apply(t, e, to(5)) // the statements are prepared from here on
+	p.deaf.Store(true)
+	if _, err := e.Apply(t.Context(), nil, change(to(6))); connectors.CodeOf(err) != connectors.CodeOutcomeUnknown {
+		t.Errorf("a lost answer: %v", err)
+	}
+	p.deaf.Store(false)
+	if got := balance(t, e); got != "6" {
+		t.Errorf("a balance of %s", got)
+	}
+	if effect := apply(t, e, to(7)); effect.Steps[0].After[0].Get("balance").Text != "7" {
+		t.Errorf("%+v", effect)
+	}
+}
+
 // TestVoidWaitsForTheChange: a void marker cannot overtake a change under way.
 func TestVoidWaitsForTheChange(t *testing.T) {
 	for _, dialect := range dialects {

@@ -165,13 +165,7 @@ func keyed(t *table, field string) bool {
 
 // fetch runs a reading of keys, fields and versions.
 func (w *writing) fetch(ctx context.Context, t *table, r reading, fields []string) ([]target, error) {
-	fields = slices.DeleteFunc(distinct(fields), func(f string) bool { return slices.Contains(t.coll.Key, f) })
-	for _, f := range slices.Concat(t.coll.Key, fields) {
-		r.columns = append(r.columns, connectors.Column{Field: f})
-	}
-	if t.hasVersion && r.source == nil {
-		r.columns = append(r.columns, connectors.Column{Version: true})
-	}
+	r.columns = readColumns(t, fields, t.hasVersion && r.source == nil)
 	st, err := compileReading(w.e.model, r)
 	if err != nil {
 		return nil, err
@@ -180,30 +174,48 @@ func (w *writing) fetch(ctx context.Context, t *table, r reading, fields []strin
 	if err != nil {
 		return nil, err
 	}
+	for i := range block.Rows() {
+		if r.check != nil && string(block.Cell(i, block.Columns-1)) != "1" {
+			return nil, connectors.Errorf(connectors.CodeCheckViolation, "the record would not be one that may be written")
+		}
+	}
+	return targetsOf(t, r.columns, block)
+}
+
+// readColumns are the key, the other fields, and the version.
+func readColumns(t *table, fields []string, version bool) []connectors.Column {
+	var out []connectors.Column
+	for _, f := range distinct(slices.Concat(t.coll.Key, fields)) {
+		out = append(out, connectors.Column{Field: f})
+	}
+	if version {
+		out = append(out, connectors.Column{Version: true})
+	}
+	return out
+}
+
+// targetsOf reads the records of a block of readColumns.
+func targetsOf(t *table, columns []connectors.Column, block *connectors.Block) ([]target, error) {
 	out := make([]target, block.Rows())
 	for i := range out {
-		tg := target{fields: make(map[string]connectors.Value)}
-		for j, c := range r.columns {
-			raw := block.Cell(i, j)
-			if c.Version {
-				v, err := connectors.ParseCell(raw, connectors.ScalarString)
-				if err != nil {
-					return nil, err
-				}
+		tg := target{fields: make(map[string]connectors.Value, len(columns))}
+		for j, c := range columns {
+			scalar := connectors.ScalarString
+			if !c.Version {
+				scalar = t.columns[c.Field].typ.scalar
+			}
+			v, err := connectors.ParseCell(block.Cell(i, j), scalar)
+			switch {
+			case err != nil:
+				return nil, err
+			case c.Version:
 				tg.version = v.Text
 				continue
-			}
-			v, err := connectors.ParseCell(raw, t.columns[c.Field].typ.scalar)
-			if err != nil {
-				return nil, err
 			}
 			tg.fields[c.Field] = v
 			if j < len(t.coll.Key) {
 				tg.key = append(tg.key, v)
 			}
-		}
-		if r.check != nil && string(block.Cell(i, block.Columns-1)) != "1" {
-			return nil, connectors.Errorf(connectors.CodeCheckViolation, "the record would not be one that may be written")
 		}
 		out[i] = tg
 	}
