@@ -215,7 +215,7 @@ func labelOf(coll *catalog.Collection, d *proposals.RecordDiff) string {
 	}
 	var parts []string
 	for _, l := range coll.Labels {
-		for _, list := range [][]connectors.Assign{d.Before, d.After, d.Key} {
+		for _, list := range [][]connectors.Assign{d.Before, d.After, d.Key, d.Names} {
 			i := slices.IndexFunc(list, func(a connectors.Assign) bool { return a.Field == l.Field.System })
 			if i >= 0 && !list[i].Value.IsNull() {
 				text := list[i].Value.Text

@@ -63,6 +63,9 @@ type RecordDiff struct {
 	Key    []connectors.Assign `json:"key,omitempty"`
 	Before []connectors.Assign `json:"before,omitempty"`
 	After  []connectors.Assign `json:"after,omitempty"`
+	// Names are fields that were read to name the record for people. The change
+	// does not rest on them.
+	Names []connectors.Assign `json:"names,omitempty"`
 	// Fields whose value changes, in the collection's order.
 	Fields []string `json:"fields"`
 	// Hidden fields change, and nobody is shown how.
@@ -134,7 +137,7 @@ func freezeStep(s *connectors.Step, e *connectors.StepEffect, hidden []string) (
 	expect := s.Expect == nil
 	for i := range e.Before {
 		before := relevant(s, &e.Before[i])
-		d := RecordDiff{Key: e.Before[i].Key, Before: before}
+		d := RecordDiff{Key: e.Before[i].Key, Before: before, Names: naming(before, &e.Before[i])}
 		if s.Kind == connectors.Update && i < len(e.After) {
 			d.After, d.Fields = after(before, &e.After[i])
 		} else {
@@ -166,6 +169,18 @@ func relevant(s *connectors.Step, r *connectors.Record) []connectors.Assign {
 	var out []connectors.Assign
 	for _, a := range r.Fields {
 		if want[a.Field] {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// naming are the fields of the record beside those shown and the key.
+func naming(shown []connectors.Assign, r *connectors.Record) []connectors.Assign {
+	var out []connectors.Assign
+	for _, a := range r.Fields {
+		same := func(b connectors.Assign) bool { return b.Field == a.Field }
+		if !slices.ContainsFunc(shown, same) && !slices.ContainsFunc(r.Key, same) {
 			out = append(out, a)
 		}
 	}
@@ -224,7 +239,7 @@ func hideFields(object string, d RecordDiff, hidden []string) RecordDiff {
 			d.Hidden = append(d.Hidden, f)
 		}
 	}
-	d.Key, d.Before, d.After = strip(d.Key), strip(d.Before), strip(d.After)
+	d.Key, d.Before, d.After, d.Names = strip(d.Key), strip(d.Before), strip(d.After), strip(d.Names)
 	return d
 }
 

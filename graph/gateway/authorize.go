@@ -443,7 +443,7 @@ func (a *authorizer) redactRecords(ctx context.Context, b *bound, access *policy
 func (a *authorizer) redactFields(ctx context.Context, b *bound, read *policy.ReadAccess, rc *proposals.ReviewChange, d *proposals.RecordDiff) (whole bool, err error) {
 	readable := map[string]bool{}
 	whole = true
-	for _, f := range slices.Concat(assigned(d.Key), assigned(d.Before), assigned(d.After)) {
+	for _, f := range slices.Concat(assigned(d.Key), assigned(d.Before), assigned(d.After), assigned(d.Names)) {
 		if _, known := readable[f]; known {
 			continue
 		}
@@ -454,14 +454,14 @@ func (a *authorizer) redactFields(ctx context.Context, b *bound, read *policy.Re
 			}
 		}
 		readable[f] = ok
-		// The key addresses the record; not seeing it hides no effect.
+		// The key addresses the record, and names name it; not seeing them hides no effect.
 		whole = whole && (ok || !slices.Contains(assigned(d.Before), f) && !slices.Contains(assigned(d.After), f))
 	}
 	keep := func(in []connectors.Assign) []connectors.Assign {
 		return slices.DeleteFunc(slices.Clone(in), func(x connectors.Assign) bool { return !readable[x.Field] })
 	}
 	fields := d.Fields
-	d.Key, d.Before, d.After = keep(d.Key), keep(d.Before), keep(d.After)
+	d.Key, d.Before, d.After, d.Names = keep(d.Key), keep(d.Before), keep(d.After), keep(d.Names)
 	d.Fields = slices.DeleteFunc(slices.Clone(fields), func(f string) bool { return !readable[f] })
 	return whole && len(d.Hidden) == 0, nil
 }
