@@ -303,7 +303,7 @@ func TestNoSecretAnywhere(t *testing.T) {
 			case 1:
 				drop(w)
 			case 2:
-				http.Redirect(w, r, "https://elsewhere.example"+r.RequestURI, 302)
+				http.Redirect(w, r, "https://elsewhere.example"+r.RequestURI, http.StatusFound)
 			}
 		}, change)
 		for m := range int32(3) {
@@ -345,11 +345,11 @@ func TestRedirects(t *testing.T) {
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/near":
-			http.Redirect(w, r, "/there", 302)
+			http.Redirect(w, r, "/there", http.StatusFound)
 		case "/far":
-			http.Redirect(w, r, elsewhere.URL+"/", 302)
+			http.Redirect(w, r, elsewhere.URL+"/", http.StatusFound)
 		case "/round":
-			http.Redirect(w, r, "/round", 302)
+			http.Redirect(w, r, "/round", http.StatusFound)
 		case "/there":
 			if r.Header.Get("Authorization") == "" {
 				w.WriteHeader(401)

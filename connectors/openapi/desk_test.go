@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"net/http/httptest"
 	"testing"
 	"time"
@@ -52,7 +51,6 @@ type fixture struct {
 	desk *desk.Server
 	src  *openapi.Source
 	web  *httptest.Server
-	last func() *http.Request // what arrived last
 }
 
 func start(t *testing.T, change func(*openapi.Config)) *fixture {

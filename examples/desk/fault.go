@@ -16,7 +16,7 @@ const (
 	FaultStatus     FaultKind = "status"     // answer Status and do nothing
 	FaultStatusDone FaultKind = "statusDone" // do it, then answer Status
 	FaultGarbage    FaultKind = "garbage"    // do it, then answer 200 with what is no JSON
-	FaultHuge       FaultKind = "huge"       // do it, then answer 200 with 64 MiB of JSON
+	FaultHuge       FaultKind = "huge"       // do it, then answer 200 with 16 MiB of JSON
 	FaultBody       FaultKind = "body"       // do it, then answer 200 with Body
 )
 
@@ -138,7 +138,7 @@ func huge(w http.ResponseWriter) {
 		chunk[i] = 'x'
 	}
 	w.Write([]byte(`{"data":["`))
-	for range 64 {
+	for range 16 {
 		if _, err := w.Write(chunk); err != nil {
 			return
 		}
