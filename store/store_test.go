@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -56,16 +57,15 @@ func open(t *testing.T, dsn string, opts store.Options) *store.Store {
 }
 
 func TestProposalsSuite(t *testing.T) {
-	for name, keys := range map[string]*store.Keyring{"encrypted": keyring(t), "in clear": nil} {
-		t.Run(name, func(t *testing.T) {
-			for name, dsn := range databases {
-				t.Run(name, func(t *testing.T) {
-					proposalstest.RunStore(t, func(t *testing.T) proposalstest.Opened {
-						s := open(t, dsn(t), store.Options{Mode: store.Server, Keyring: keys, DataDir: t.TempDir()})
-						return proposalstest.Opened{Store: s, Events: func(t *testing.T, tenant string) []audit.Event { return events(t, s, tenant) }}
-					})
-				})
-			}
+	for _, c := range []struct {
+		database string
+		keys     *store.Keyring
+	}{{"sqlite", keyring(t)}, {"sqlite", nil}, {"postgres", keyring(t)}} {
+		t.Run(fmt.Sprintf("%s encrypted %v", c.database, c.keys != nil), func(t *testing.T) {
+			proposalstest.RunStore(t, func(t *testing.T) proposalstest.Opened {
+				s := open(t, databases[c.database](t), store.Options{Mode: store.Server, Keyring: c.keys, DataDir: t.TempDir()})
+				return proposalstest.Opened{Store: s, Events: func(t *testing.T, tenant string) []audit.Event { return events(t, s, tenant) }}
+			})
 		})
 	}
 }
@@ -132,4 +132,44 @@ func TestIdempotencyRace(t *testing.T) {
 			t.Fatalf("swept too early: %v", err)
 		}
 	})
+}
+
+// TestIdempotencyWaits holds that the second transaction waits for the first,
+// which both databases do in ways of their own.
+func TestIdempotencyWaits(t *testing.T) {
+	dsn := databases["postgres"](t)
+	s := open(t, dsn, store.Options{Mode: store.Server})
+	db := raw(t, dsn)
+	second := make(chan error, 1)
+	ask := func(tx proposals.Tx) error {
+		_, err := tx.Idempotency("default", "user:a", "key")
+		return err
+	}
+	err := s.Tx(t.Context(), func(tx proposals.Tx) error {
+		if err := ask(tx); !errors.Is(err, proposals.ErrNotFound) {
+			return fmt.Errorf("the first one found %w", err)
+		}
+		go func() { second <- s.Tx(t.Context(), ask) }()
+		for waiting := 0; waiting == 0; {
+			select {
+			case err := <-second:
+				return fmt.Errorf("the second one did not wait: %w", err)
+			default:
+			}
+			if err := db.QueryRow(`SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`).Scan(&waiting); err != nil {
+				return err
+			}
+		}
+		at, err := tx.Now()
+		if err != nil {
+			return err
+		}
+		return tx.Write(&proposals.IdempotencyRecord{Tenant: "default", Principal: "user:a", Key: "key", CreatedAt: at, ExpiresAt: at.Add(time.Hour)})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-second; err != nil {
+		t.Fatalf("the second one does not see what the first one made: %v", err)
+	}
 }
