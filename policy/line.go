@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -25,6 +26,12 @@ type lineBound struct {
 	where *Bound
 	check *Bound // as written; nil: the default holds
 	set   *BoundSet
+}
+
+// everything tells whether the line is about *: what is pinned today may have no
+// functions, or nothing but functions, and the line is right nevertheless.
+func (l *line) everything() bool {
+	return slices.ContainsFunc(l.targets, func(t *target) bool { return t.exactness == exactStar })
 }
 
 // rank orders lines by how exact they are: fields, collection, pattern, *; and
@@ -303,7 +310,7 @@ func (l *loader) sense(file string, row row, ln *line) {
 	if ln.star {
 		return
 	}
-	if none := ln.acts &^ kinds; none != 0 {
+	if none := ln.acts &^ kinds; none != 0 && !ln.everything() {
 		message, hint := `"`+none.String()+`" is no act of a function`, "A function is always call"
 		if kinds&bitCall == 0 {
 			message, hint = "a collection cannot be called", "Its acts are read, create, update, delete and approve"

@@ -337,7 +337,7 @@ func (i *initCmd) next(e *env, added []*newSource) error {
 		return errSilent
 	}
 	at := ""
-	if i.Config != configName && filepath.Base(i.Config) == configName {
+	if here, err := filepath.Abs(configName); err != nil || here != i.Config {
 		at = " --config " + i.Config
 	}
 	e.printf("wrote %s with %d collections and %d functions\n\nnext:\n  countersign check%s\n  countersign serve%s\n  countersign agents keys add assistant%s --for %s\n",

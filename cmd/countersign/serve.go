@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/countersign/countersign/cmd/countersign/config"
 	"github.com/countersign/countersign/connectors"
 	"github.com/countersign/countersign/graph/catalog"
 	"github.com/countersign/countersign/policy"
@@ -49,9 +51,26 @@ func (s *serveCmd) Run(e *env) error {
 	if link, ok, err := a.identity.FirstRun(e.ctx, policy.DefaultTenant, linkLives); err != nil {
 		return errors.Join(err, a.close())
 	} else if ok {
-		fmt.Fprintf(e.stderr, "nobody can sign in yet; this link makes the owner, once, within %s:\n  %s/sign-in#link=%s&first=1\n", linkLives, base, link.Token)
+		fmt.Fprintf(e.stderr, "nobody can sign in yet; this link makes the owner, once, within %s:\n  %s/sign-in#link=%s&first=1%s\n", linkLives, base, link.Token, firstOwner(p.cfg))
 	}
 	return errors.Join(a.run(e.ctx), a.close())
+}
+
+// firstOwner names, for the page of the first-run link, the one person that the
+// configuration calls the owner of its agents: whoever signs in by another name
+// could not confirm what they propose.
+func firstOwner(cfg *config.Config) string {
+	var owner string
+	for _, a := range cfg.Agents.Values {
+		if owner != "" && a.Owner != owner {
+			return ""
+		}
+		owner = a.Owner
+	}
+	if owner == "" {
+		return ""
+	}
+	return "&user=" + url.QueryEscape(owner)
 }
 
 func newLog(e *env, debug bool) *slog.Logger {

@@ -42,6 +42,8 @@ if (token) {
     for (const label of link.querySelectorAll(".first")) label.hidden = false;
     link.password.required = true;
     link.email.required = true;
+    // Whom the configuration calls the agents' owner: only that name can confirm.
+    link.email.value = params.get("user") || "";
   }
   link.addEventListener("submit", async (event) => {
     event.preventDefault();
