@@ -286,7 +286,8 @@ func executionModel(d *proposals.Dossier, whole bool) *model.ProposalExecution {
 		out.State = model.ProposalExecutionStateFailed
 	}
 	approvals := approvalsOf(d)
-	if decided(d.Proposal.State) && len(approvals) > 0 {
+	// One that ended before it was done was still approved.
+	if len(approvals) > 0 && (decided(d.Proposal.State) || requirementModel(d).Met) {
 		out.ApprovedAt = &approvals[len(approvals)-1].At
 	}
 	for _, a := range d.Attempts {

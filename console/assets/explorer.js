@@ -1,10 +1,23 @@
 import { who } from "./graph.js";
 
-const first = `# What you may see and do is in the documentation at the left:
-# the schema is yours, and holds nothing that you may not use.
+const first = `# The schema is yours: it holds nothing that you may not use.
+# The documentation at the left lists all of it.
 {
-  viewer { id roles }
-  proposals(first: 5) { nodes { id state changes { source collection kind } } }
+  viewer {
+    id
+    roles
+  }
+  proposals(first: 5) {
+    nodes {
+      id
+      state
+      changes {
+        source
+        collection
+        kind
+      }
+    }
+  }
 }
 `;
 

@@ -30,13 +30,14 @@ const detail = document.getElementById("detail");
 
 function title(p) {
   const c = p.changes[0];
-  if (!c) return "Nothing that you may see";
+  if (!c) return ["Nothing that you may see"];
   const what = c.type || c.collection;
   const count = c.kind === "CALL" || c.affectedCount === null ? "" : c.affectedCount === 1 ? "" : ` ×${c.affectedCount}`;
-  const first = c.diff.length === 1 ? c.diff[0].label || c.diff[0].key : null;
-  const which = first ? " · " + visible(first, 60) : "";
+  // A record that is there has a name of its own; the name of one that is yet to
+  // be made is the author's text, and that stands in no headline and no button.
+  const first = c.diff.length === 1 && c.kind !== "CREATE" ? c.diff[0].label || c.diff[0].key : null;
   const more = p.changes.length > 1 ? ` and ${p.changes.length - 1} more` : "";
-  return `${verbs[c.kind]} ${what}${count}${which}${more}`;
+  return [`${verbs[c.kind]} ${what}${count}`, first ? el("span", { class: "name" }, " · " + visible(first, 60)) : null, more];
 }
 
 function when(iso) {
@@ -66,24 +67,33 @@ function drawList() {
   }
 }
 
+// No value is told from any text by how it is set.
+function cell(v) {
+  return v === null || v === undefined ? el("em", { class: "none" }, "no value") : value(v);
+}
+
 function drawDiff(change) {
   const blocks = change.diff.map((d) => {
     const before = d.before || {};
     const after = d.after || {};
     const changed = new Set(d.fields);
     const names = [...new Set([...Object.keys(before), ...Object.keys(after)])].sort((a, b) => changed.has(b) - changed.has(a));
+    const was = change.kind !== "CREATE";
+    const will = change.kind !== "DELETE";
     const rows = names.map((name) =>
       el("tr", { class: changed.has(name) ? "changed" : "same" },
         el("th", { scope: "row" }, visible(name, 100)),
-        el("td", { class: "before" }, d.before ? value(before[name]) : ""),
-        el("td", { class: "after" }, d.after ? value(after[name]) : "")));
-    return el("table", { class: "diff " + change.kind.toLowerCase() },
-      el("caption", {}, visible(d.label || d.key || "new record", 200), d.label && d.key ? el("span", { class: "key" }, " " + visible(d.key, 100)) : null),
-      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Field"), el("th", { scope: "col" }, d.before ? "Now" : ""), el("th", { scope: "col" }, d.after ? "After" : "Gone"))),
+        was ? el("td", { class: "before" }, cell(before[name])) : null,
+        will ? el("td", { class: "after" }, cell(after[name])) : null));
+    const name = was ? visible(d.label || d.key || "record", 200) : "New record";
+    return el("table", { class: "diff" },
+      el("caption", {}, name, was && d.label && d.key ? el("span", { class: "key" }, " " + visible(d.key, 100)) : null),
+      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Field"),
+        was ? el("th", { scope: "col" }, will ? "Now" : "Now, gone after") : null, will ? el("th", { scope: "col" }, "After") : null)),
       el("tbody", {}, rows));
   });
   if (change.request) {
-    blocks.push(el("details", { open: change.diff.length === 0 }, el("summary", {}, "What will be sent"), el("pre", {}, visible(JSON.stringify(change.request, null, 2), 100000))));
+    blocks.push(el("details", { open: change.diff.length === 0 }, el("summary", {}, "What will be sent"), el("pre", {}, visible(JSON.stringify(change.request, null, 2), Infinity))));
   }
   return blocks;
 }
@@ -100,11 +110,13 @@ function drawChange(change, i, all) {
 
 function facts(p) {
   const x = p.execution;
+  const tried = x.dispatchedAt && el("span", {}, when(x.dispatchedAt), ` · ${x.attempts} attempt${x.attempts === 1 ? "" : "s"}`);
+  const undone = tried && ["FAILED", "NOT_STARTED"].includes(x.state);
   const line = (name, done, text) => el("li", { class: done ? "yes" : "no" }, el("strong", {}, name), " ", text);
   const receipt = x.receipt;
   return el("ol", { class: "facts", "aria-label": "Receipt" },
     line("Approved", !!x.approvedAt, x.approvedAt ? when(x.approvedAt) : "no"),
-    line("Executed", !!x.dispatchedAt, x.dispatchedAt ? el("span", {}, when(x.dispatchedAt), ` · ${x.attempts} attempt${x.attempts === 1 ? "" : "s"}`) : "no"),
+    line("Executed", tried && !undone, undone ? el("span", {}, "tried, and nothing was done: ", tried) : tried || "no"),
     line("Succeeded", x.state === "SUCCEEDED",
       x.state === "SUCCEEDED" ? el("span", {}, when(x.settledAt), receipt && receipt.evidence ? ` · ${visible(receipt.evidence, 200)}` : "")
         : x.state === "UNKNOWN" ? "unknown: it was sent, and nobody can say whether it was done"
@@ -120,26 +132,43 @@ function drawSeats(p) {
       el("li", { class: "decision" }, `${visible(d.by, 80)}: ${d.kind.toLowerCase().replace("_", " ")} `, when(d.at), d.comment ? el("q", {}, visible(d.comment, 500)) : null)));
 }
 
-function drawDetail(p) {
-  const message = el("p", { class: "problem", role: "alert", hidden: true });
+// Runs a mutation about a proposal, shows the proposal as it is then, and a
+// refusal with its code.
+async function act(id, mutation, variables) {
+  const { errors } = await graph(mutation, variables);
+  await select(id);
+  const place = detail.querySelector("[role=alert]");
+  if (errors && place) {
+    place.textContent = visible(errors[0].message, 500) + " (" + errors[0].extensions.code + ")";
+    place.hidden = false;
+  }
+}
+
+function drawDecide(p) {
   const comment = el("input", { "aria-label": "Comment", placeholder: "Comment (optional)", maxlength: 1000 });
-  const decide = (mutation) => async () => {
-    message.hidden = true;
-    const hashes = mutation === "approveProposal" ? "reviewHash: $v, " : "";
-    const { errors } = await graph(
-      `mutation($id: ID!, $r: Int!, $c: String!, ${hashes ? "$v: String!, " : ""}$m: String) { ${mutation}(id: $id, revision: $r, contentHash: $c, ${hashes}comment: $m) { id } }`,
-      { id: p.id, r: p.revision, c: p.contentHash, ...(hashes ? { v: p.reviewHash } : {}), m: comment.value || null });
-    if (errors) {
-      await select(p.id);
-      const place = detail.querySelector("[role=alert]");
-      if (place) {
-        place.textContent = errors[0].message + " (" + errors[0].extensions.code + ")";
-        place.hidden = false;
-      }
-      return;
-    }
-    await select(p.id);
-  };
+  const exactly = () => ({ id: p.id, r: p.revision, c: p.contentHash, m: comment.value || null });
+  const approve = () => act(p.id,
+    "mutation($id: ID!, $r: Int!, $c: String!, $v: String!, $m: String) { approveProposal(id: $id, revision: $r, contentHash: $c, reviewHash: $v, comment: $m) { id } }",
+    { ...exactly(), v: p.reviewHash });
+  const reject = () => act(p.id,
+    "mutation($id: ID!, $r: Int!, $c: String!, $m: String) { rejectProposal(id: $id, revision: $r, contentHash: $c, comment: $m) { id } }", exactly());
+  return el("div", { class: "decide" }, comment,
+    el("button", { type: "button", class: "approve", disabled: !p.canApprove.yes, title: p.canApprove.because || undefined, onclick: approve }, "Approve"),
+    el("button", { type: "button", class: "reject", onclick: reject }, "Reject"),
+    p.canApprove.yes ? null : el("p", { class: "note" }, "You cannot approve this: " + visible(p.canApprove.because || p.canApprove.code || "", 300)));
+}
+
+// A person who looked into the system states what came of it.
+function drawSettle(p) {
+  const how = el("input", { "aria-label": "How you know", placeholder: "How you know: what you saw in the system", maxlength: 1000, required: true });
+  const settle = (outcome) => () => how.reportValidity() && act(p.id,
+    "mutation($id: ID!, $o: SettledOutcome!, $e: String!) { settleProposal(id: $id, outcome: $o, evidence: $e) { id } }", { id: p.id, o: outcome, e: how.value });
+  return el("div", { class: "decide" }, el("p", { class: "note" }, "It was sent, and nobody can say whether it was done. Look into the system, then say what you found:"), how,
+    el("button", { type: "button", class: "plain", onclick: settle("APPLIED") }, "It was done"),
+    el("button", { type: "button", class: "plain", onclick: settle("NOT_APPLIED") }, "It was not done"));
+}
+
+function drawDetail(p) {
   const pending = p.state === "PENDING";
   detail.replaceChildren(
     el("h2", {}, title(p)),
@@ -153,13 +182,9 @@ function drawDetail(p) {
     ...p.evidence.map((e) => el("figure", { class: "words" }, el("figcaption", {}, "Evidence: " + visible(e.title, 120)), el("blockquote", {}, visible(e.text || e.url || "")))),
     el("h3", {}, "Who decides", p.requirement.rule ? el("span", { class: "count" }, " rule " + visible(p.requirement.rule, 60)) : null),
     drawSeats(p),
-    message,
-    pending
-      ? el("div", { class: "decide" }, comment,
-          el("button", { type: "button", class: "approve", disabled: !p.canApprove.yes, title: p.canApprove.because || undefined, onclick: decide("approveProposal") }, "Approve"),
-          el("button", { type: "button", class: "reject", onclick: decide("rejectProposal") }, "Reject"),
-          p.canApprove.yes ? null : el("p", { class: "note" }, "You cannot approve this: " + visible(p.canApprove.because || p.canApprove.code || "", 300)))
-      : facts(p),
+    el("p", { class: "problem", role: "alert", hidden: true }),
+    pending ? drawDecide(p) : facts(p),
+    p.state === "OUTCOME_UNKNOWN" ? drawSettle(p) : "",
     el("p", { class: "hash" }, `revision ${p.revision} · content ${p.contentHash.slice(0, 16)}… · review ${p.reviewHash.slice(0, 16)}…`));
 }
 

@@ -1,6 +1,7 @@
 // Shows what cannot be seen: controls, bidi marks, zero-width characters, and
 // whatever else could make a text look like another one.
-const hidden = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202f\u205f-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb]|[\u{e0000}-\u{e0fff}]/gu;
+// Letters that have no ink stand beside the categories.
+const hidden = /(?![\n\t])[\p{C}\p{Zl}\p{Zp}\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\u{e0100}-\u{e01ef}]/gu;
 
 export function visible(text, cap = 2000) {
   let s = String(text);
@@ -10,8 +11,7 @@ export function visible(text, cap = 2000) {
   return cut ? s + " … (" + (String(text).length - cap) + " characters more)" : s;
 }
 
+// A value that is decided on is shown whole, however long it is.
 export function value(v) {
-  if (v === null || v === undefined) return "∅";
-  if (typeof v === "string") return visible(v, 100000);
-  return visible(JSON.stringify(v), 100000);
+  return visible(typeof v === "string" ? v : JSON.stringify(v), Infinity);
 }
