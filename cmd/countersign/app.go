@@ -52,6 +52,7 @@ type app struct {
 	executor *proposals.Executor
 	gateway  *gateway.Gateway
 	sealer   *audit.Sealer
+	recovery *recovery
 	listener net.Listener
 }
 
@@ -70,6 +71,9 @@ func openApp(ctx context.Context, p *project, dataDir string, log *slog.Logger) 
 		return a, err
 	}
 	if a.store, err = openStore(ctx, p.cfg, dataDir, store.Server, keys); err != nil {
+		return a, err
+	}
+	if a.recovery, err = newRecovery(ctx, a.store, log); err != nil {
 		return a, err
 	}
 	gate, issuer := connectors.NewGate(nil)
@@ -109,6 +113,9 @@ func (a *app) assemble(p *project, exec *execute.Executor, issuer *connectors.Is
 			conn := a.sources.gated[source]
 			if conn == nil {
 				return nil, connectors.Errorf(connectors.CodeUpstreamUnavailable, "there is no source %s any more", source)
+			}
+			if err := a.recovery.held(ctx, c); err != nil {
+				return nil, err
 			}
 			effect, err := conn.Apply(ctx, permit, c)
 			exec.Cache.Wrote(source)

@@ -41,9 +41,7 @@ func loadProject(file string) (*project, []config.Problem) {
 	if cfg == nil {
 		return nil, problems
 	}
-	for _, p := range cfg.LiteralSecrets {
-		problems = append(problems, p)
-	}
+	problems = append(problems, cfg.LiteralSecrets...)
 	p := &project{cfg: cfg, schemas: map[string]*connectors.Schema{}}
 	problems = append(problems, p.readLock()...)
 	problems = append(problems, p.operations()...)

@@ -59,7 +59,7 @@ func connectSQL(cfg *config.Config, name string, s config.Source, pinned *connec
 func connectOpenAPI(cfg *config.Config, name string, s config.Source, pinned *connectors.Schema, log *slog.Logger) (connectors.Connector, error) {
 	c := openapi.Config{Name: name, BaseURL: s.URL, Headers: s.Headers, Include: s.Include, Exclude: s.Exclude, ReadOnly: s.ReadOnly,
 		Collections: map[string]openapi.CollectionConfig{}, Outcome: map[string]openapi.OutcomeConfig{}, Log: log,
-		Limits: openapi.Limits{CallsPerOperation: s.Limits.CallsPerOperation}}
+		Limits: openapi.Limits{CallsPerOperation: s.Limits.CallsPerOperation, Timeout: s.Limits.Deadline}}
 	var err error
 	if pinned == nil {
 		c.SpecData, err = readSpec(cfg.Dir, s.Spec)

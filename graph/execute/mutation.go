@@ -155,7 +155,11 @@ func notFound() *connectors.Error {
 func (m *Mutation) proposable(ctx context.Context, w *plan.Write, b *plan.BoundRecord) *connectors.Error {
 	direct := false
 	switch {
-	case b.Direct == nil || w.Kind == connectors.Create:
+	case w.Kind == connectors.Create:
+		if direct = b.DirectCreate(); direct {
+			b.Step.Check = connectors.And(b.Step.Check, b.DirectCheck)
+		}
+	case b.Direct == nil:
 	case w.Kind == connectors.Call:
 		direct = b.DirectCall()
 	default:

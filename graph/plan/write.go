@@ -77,6 +77,9 @@ type WriteRecord struct {
 	Permit *connectors.Condition
 	Direct *connectors.Condition
 	Check  *connectors.Condition
+	// DirectCheck, of a create that is proposed: a record that also matches it
+	// may be made at once.
+	DirectCheck *connectors.Condition
 	// Lines that decided, for explain.
 	Lines []policy.LineRef
 }
@@ -339,6 +342,9 @@ func (b *builder) decided(w *Write, r *WriteRecord, grant *policy.WriteAccess, f
 		r.Set = append(r.Set, SetOperand{Field: p.Field, Operand: p.Operand})
 	}
 	r.Effect, r.Direct, r.Check, r.Lines = d.Effect, d.Direct, d.Check, d.Lines
+	if d.DirectIf != nil && w.Kind == connectors.Create {
+		r.DirectCheck = d.DirectIf.Check
+	}
 	if w.Kind == connectors.Update || w.Kind == connectors.Delete {
 		r.Where = connectors.And(r.Where, d.Permit)
 	}
@@ -358,6 +364,9 @@ func (t *argTable) decide(grant *policy.WriteAccess, fields []string) (policy.De
 	}
 	out := *d
 	out.Permit, out.Direct, out.Check = t.bound(d.Permit), t.bound(d.Direct), t.bound(d.Check)
+	if d.DirectIf != nil {
+		out.DirectIf = &policy.Guarded{Where: t.bound(d.DirectIf.Where), Check: t.bound(d.DirectIf.Check)}
+	}
 	var presets []policy.Preset
 	for _, p := range grant.Presets {
 		presets = append(presets, policy.Preset{Field: p.Field, Operand: t.operand(p.Operand)})

@@ -14,6 +14,9 @@ type BoundRecord struct {
 	// Effect, with Direct for Propose: what must match for it to be done at once.
 	Effect policy.Effect
 	Direct *connectors.Condition
+	// DirectCheck, of a create: what the new record must match, beside
+	// Step.Check, for it to be made at once; nil: nothing does.
+	DirectCheck *connectors.Condition
 	// Visible is what the record must match to be shown; nil: it may be.
 	Visible *connectors.Condition
 }
@@ -28,7 +31,7 @@ func (p *Plan) BindWrite(w *Write, in *Bindings, v *Values) []BoundRecord {
 	out := make([]BoundRecord, len(w.Records))
 	for i := range w.Records {
 		r := &w.Records[i]
-		b := BoundRecord{Effect: r.Effect, Direct: c.condition(r.Direct), Visible: c.condition(w.Visible)}
+		b := BoundRecord{Effect: r.Effect, Direct: c.condition(r.Direct), Visible: c.condition(w.Visible), DirectCheck: c.condition(r.DirectCheck)}
 		b.Step = connectors.Step{ID: r.ID, Kind: w.Kind, Collection: w.Collection, Function: w.Function,
 			Where: c.condition(r.Where), Check: c.condition(r.Check), Class: w.Class, Preview: w.Preview}
 		b.Step.Key = c.assigns(r.Key)
@@ -59,6 +62,23 @@ func (p *Plan) BindWrite(w *Write, in *Bindings, v *Values) []BoundRecord {
 // DirectCall tells whether a call may be done at once with its arguments.
 func (b *BoundRecord) DirectCall() bool {
 	return b.Direct != nil && policy.Match(b.Direct, policy.ArgumentsOf(b.Step.Args), nil) == policy.True
+}
+
+// DirectCreate tells whether a record may be made at once with the values that
+// are given. What the source fills in itself is not known, and not direct.
+func (b *BoundRecord) DirectCreate() bool {
+	if b.DirectCheck == nil {
+		return false
+	}
+	given := func(name string) connectors.Value {
+		for _, a := range b.Step.Set {
+			if a.Field == name {
+				return a.Value
+			}
+		}
+		return connectors.Value{}
+	}
+	return policy.Match(b.DirectCheck, given, nil) == policy.True
 }
 
 // constants replaces operands by their values.
