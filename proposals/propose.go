@@ -48,6 +48,9 @@ type ProposeResult struct {
 	Duplicate bool
 	// Replayed: the same request under the same idempotency key made it before.
 	Replayed bool
+	// Answer, with Replayed and without a Dossier: the same request was done at
+	// once before, and answered so.
+	Answer json.RawMessage
 }
 
 // Propose keeps a change set until it is decided (T1, T1a, T1b).
@@ -104,7 +107,9 @@ func (s *Service) Propose(ctx context.Context, r *ProposeRequest) (*ProposeResul
 		out.Review = review
 		return out, nil
 	}
-	out.Review, err = decodeReview(out.Dossier.Current())
+	if out.Dossier != nil {
+		out.Review, err = decodeReview(out.Dossier.Current())
+	}
 	return out, err
 }
 
@@ -273,8 +278,13 @@ func (s *Service) insert(ctx context.Context, tx Tx, r *ProposeRequest, e Event,
 
 // replay answers the proposal that this very request made before.
 func replay(tx Tx, known *IdempotencyRecord, r *ProposeRequest) (*ProposeResult, error) {
-	if known.Digest != r.Digest || known.Proposal == "" {
+	switch {
+	case known.Digest != r.Digest:
 		return nil, connectors.Errorf(connectors.CodeIdempotencyMismatch, "this idempotency key was used for another request")
+	case known.State == IdempotencyOpen:
+		return nil, lostAnswer()
+	case known.Proposal == "":
+		return &ProposeResult{Answer: known.Answer, Replayed: true}, nil
 	}
 	d, err := tx.Get(known.Tenant, Ref{Handle: known.Proposal})
 	if err != nil {

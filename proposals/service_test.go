@@ -3,8 +3,6 @@ package proposals_test
 import (
 	"context"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -408,91 +406,4 @@ func TestList(t *testing.T) {
 	}
 	_, err := w.svc.List(t.Context(), lea, proposals.ListRequest{After: "nothing"})
 	wantCode(t, err, connectors.CodeBadInput)
-}
-
-// 64 at once: approvals, a withdrawal and claims of one proposal; exactly one
-// way out, and as many events as versions.
-func TestRaces(t *testing.T) {
-	for range 5 {
-		w := newWorld(t, connectors.Transactional)
-		d := w.propose("new")
-		stop := run(w.executor(w.svc, nil))
-		var wg sync.WaitGroup
-		var approved, withdrawn atomic.Int64
-		for i := range 64 {
-			wg.Go(func() {
-				if i%8 == 0 {
-					if _, err := w.svc.Withdraw(context.Background(), agent(), d.Proposal.Handle, ""); err == nil {
-						withdrawn.Add(1)
-					}
-					return
-				}
-				who := person([]string{"user:lea", "user:lou"}[i%2], "lead")
-				if _, err := w.svc.Approve(context.Background(), who, decision(d)); err == nil {
-					approved.Add(1)
-				}
-			})
-		}
-		wg.Wait()
-		d = w.await(d.Proposal.Handle, proposals.Executed, proposals.Withdrawn)
-		stop()
-		effects, _ := w.src.count()
-		if (d.Proposal.State == proposals.Executed) != (effects == 1) || effects > 1 {
-			t.Fatalf("%s with %d effects", d.Proposal.State, effects)
-		}
-		if d.Proposal.State == proposals.Executed && withdrawn.Load() > 0 || approved.Load()+withdrawn.Load() == 0 {
-			t.Fatalf("%s after %d approvals and %d withdrawals", d.Proposal.State, approved.Load(), withdrawn.Load())
-		}
-		events := 0
-		for _, e := range w.store.Events() {
-			if e.Subject == d.Proposal.Handle {
-				events++
-			}
-		}
-		if int64(events) != d.Proposal.Version {
-			t.Fatalf("%d events, version %d", events, d.Proposal.Version)
-		}
-	}
-}
-
-// 64 equal proposals at once are one.
-func TestOneOpenProposal(t *testing.T) {
-	w := newWorld(t, connectors.Transactional)
-	var mu sync.Mutex
-	handles := map[string]bool{}
-	var wg sync.WaitGroup
-	for range 64 {
-		wg.Go(func() {
-			out, err := w.svc.Propose(context.Background(), w.request("new"))
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			mu.Lock()
-			handles[out.Dossier.Proposal.Handle] = true
-			mu.Unlock()
-		})
-	}
-	wg.Wait()
-	if len(handles) != 1 {
-		t.Fatalf("%d proposals", len(handles))
-	}
-}
-
-func TestWatch(t *testing.T) {
-	w := newWorld(t, connectors.Transactional)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	changes, elsewhere := w.svc.Watch(ctx, tenant), w.svc.Watch(ctx, "other")
-	d := w.propose("new")
-	for handle := range changes {
-		if handle != d.Proposal.Handle {
-			t.Fatalf("told of %s", handle)
-		}
-		break
-	}
-	cancel()
-	for handle := range elsewhere {
-		t.Fatalf("another tenant was told of %s", handle)
-	}
 }

@@ -77,7 +77,9 @@ type Tx interface {
 	// not the stored one plus 1.
 	Write(rows ...Row) error
 
-	// Idempotency finds a record that has not expired, or ErrNotFound.
+	// Idempotency finds a record that has not expired, or ErrNotFound. Of two
+	// transactions that ask for one key the second sees what the first wrote:
+	// the key is locked until the end, there or not.
 	Idempotency(tenant, principal, key string) (*IdempotencyRecord, error)
 
 	// Audit writes an event; it gets its place in the chain later.

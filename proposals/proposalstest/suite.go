@@ -40,6 +40,7 @@ func RunStore(t *testing.T, open func(t *testing.T) Opened) {
 		{"append only", appendOnly},
 		{"attempts are replaced", attemptReplaced},
 		{"idempotency", idempotency},
+		{"64 requests under one key, one makes it", keyRace},
 		{"control", control},
 		{"due", due},
 		{"list pages", listPages},
@@ -373,6 +374,33 @@ func idempotency(t *testing.T, o Opened) {
 	// One that is over makes way for a new one.
 	old.ExpiresAt, old.Digest = at.Add(time.Hour), "d2"
 	must(t, o.Store.Tx(t.Context(), func(tx proposals.Tx) error { return tx.Write(&old) }))
+}
+
+func keyRace(t *testing.T, o Opened) {
+	at := now(t, o.Store)
+	var wrote atomic.Int64
+	race(func(i int) {
+		made := false
+		err := o.Store.Tx(context.WithoutCancel(t.Context()), func(tx proposals.Tx) error {
+			made = false
+			_, err := tx.Idempotency("default", "agent:a", "k")
+			if !errors.Is(err, proposals.ErrNotFound) {
+				return err
+			}
+			made = true
+			return tx.Write(&proposals.IdempotencyRecord{Tenant: "default", Principal: "agent:a", Key: "k", Digest: fmt.Sprint(i),
+				State: proposals.IdempotencyDone, CreatedAt: at, ExpiresAt: at.Add(time.Hour)})
+		})
+		switch {
+		case err == nil && made:
+			wrote.Add(1)
+		case err != nil && !errors.Is(err, proposals.ErrConflict):
+			t.Errorf("key: %v", err)
+		}
+	})
+	if wrote.Load() != 1 {
+		t.Fatalf("%d requests under one key were the first", wrote.Load())
+	}
 }
 
 func control(t *testing.T, o Opened) {

@@ -1,0 +1,121 @@
+package proposals
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/countersign/countersign/connectors"
+	"github.com/countersign/countersign/policy"
+)
+
+// How long another request under the same key is waited for, and how often it
+// is looked at. A direct write takes no longer; whoever made one that did was
+// lost, and its answer with it.
+const (
+	keyLost = time.Minute
+	keyPoll = 50 * time.Millisecond
+)
+
+// A Claim is an idempotency key of a principal, for a write that is done at
+// once. Proposals keep their own keys.
+type Claim struct {
+	s   *Service
+	rec IdempotencyRecord
+	// Answer, where not nil, is what the same request was answered before:
+	// nothing is to be done again. Proposal is the handle of what it made.
+	Answer   json.RawMessage
+	Proposal string
+}
+
+// Done tells whether the request was answered before.
+func (c *Claim) Done() bool { return c.Answer != nil || c.Proposal != "" }
+
+// ClaimKey takes an idempotency key for a direct write, or finds what it was
+// answered before. While another request under the same key is under way it is
+// waited for, until ctx ends. A claim that is not Done must be ended with Finish
+// or Abandon; one that never was leaves the key with CodeOutcomeUnknown.
+//
+// Fails with CodeIdempotencyMismatch, CodeOutcomeUnknown, CodeTimeout.
+func (s *Service) ClaimKey(ctx context.Context, who *policy.Principal, key, digest string) (*Claim, error) {
+	tick := time.NewTicker(keyPoll)
+	defer tick.Stop()
+	for {
+		c, err := s.tryKey(ctx, who, key, digest)
+		if err != nil || c != nil {
+			return c, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, connectors.AsError(ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+// tryKey answers nil, nil while another request has the key.
+func (s *Service) tryKey(ctx context.Context, who *policy.Principal, key, digest string) (*Claim, error) {
+	if key == "" || digest == "" || who == nil || who.Kind == policy.Anonymous {
+		return nil, connectors.Errorf(connectors.CodeBadInput, "an idempotency key needs somebody who signed in")
+	}
+	var out *Claim
+	err := s.retrying(ctx, func() error {
+		return s.cfg.Store.Tx(ctx, func(tx Tx) error {
+			out = nil
+			now, err := tx.Now()
+			if err != nil {
+				return err
+			}
+			known, err := tx.Idempotency(who.Tenant, who.ID, key)
+			switch {
+			case errors.Is(err, ErrNotFound):
+				out = &Claim{s: s, rec: IdempotencyRecord{Tenant: who.Tenant, Principal: who.ID, Key: key, Digest: digest,
+					State: IdempotencyOpen, CreatedAt: now, ExpiresAt: now.Add(s.cfg.KeepKeys)}}
+				return tx.Write(&out.rec)
+			case err != nil:
+				return err
+			case known.Digest != digest:
+				return connectors.Errorf(connectors.CodeIdempotencyMismatch, "this idempotency key was used for another request")
+			case known.State == IdempotencyDone:
+				out = &Claim{s: s, rec: *known, Answer: known.Answer, Proposal: known.Proposal}
+			case now.Sub(known.CreatedAt) > keyLost:
+				return lostAnswer()
+			}
+			return nil
+		})
+	})
+	return out, err
+}
+
+func lostAnswer() error {
+	return connectors.Errorf(connectors.CodeOutcomeUnknown, "the same request was under way when its answer was lost: it may or may not have been done")
+}
+
+// Finish keeps the answer for whoever sends the same request again. It is kept
+// as it is, so it must be what its principal may see.
+func (c *Claim) Finish(ctx context.Context, answer json.RawMessage) error {
+	return c.end(ctx, func(r *IdempotencyRecord, now time.Time) {
+		r.State, r.Answer = IdempotencyDone, answer
+		r.ExpiresAt = now.Add(c.s.cfg.KeepKeys)
+	})
+}
+
+// Abandon frees the key: provably nothing was done.
+func (c *Claim) Abandon(ctx context.Context) error {
+	return c.end(ctx, func(r *IdempotencyRecord, now time.Time) { r.ExpiresAt = now })
+}
+
+func (c *Claim) end(ctx context.Context, change func(*IdempotencyRecord, time.Time)) error {
+	return c.s.retrying(ctx, func() error {
+		return c.s.cfg.Store.Tx(ctx, func(tx Tx) error {
+			now, err := tx.Now()
+			if err != nil {
+				return err
+			}
+			r := c.rec
+			change(&r, now)
+			return tx.Write(&r)
+		})
+	})
+}
