@@ -11,6 +11,11 @@ const words = {
   OUTCOME_UNKNOWN: "outcome unknown", PARTIAL: "done in part", EXECUTED: "executed", FAILED: "failed: nothing was done",
   SETTLED_PARTIAL: "done in part, settled", REJECTED: "rejected", WITHDRAWN: "withdrawn", EXPIRED: "expired", INVALIDATED: "no longer valid",
 };
+const reasons = {
+  stale: "a record was changed after it was shown", policy: "the policy does not allow it any more", schema: "the system's schema changed",
+  revoked: "an author or approver lost access", killed: "writes were stopped",
+  rule: "a rule decided", reconciled: "a person stated it",
+};
 const verbs = { CREATE: "Create", UPDATE: "Change", DELETE: "Delete", CALL: "Call" };
 
 const head = `id state revision createdAt expiresAt author { name actsFor } changes { source collection type kind affectedCount diff { label key } }`;
@@ -72,7 +77,7 @@ function cell(v) {
   return v === null || v === undefined ? el("em", { class: "none" }, "no value") : value(v);
 }
 
-function drawDiff(change) {
+function drawDiff(change, pending) {
   const blocks = change.diff.map((d) => {
     const before = d.before || {};
     const after = d.after || {};
@@ -89,7 +94,7 @@ function drawDiff(change) {
     return el("table", { class: "diff" },
       el("caption", {}, name, was && d.label && d.key ? el("span", { class: "key" }, " " + visible(d.key, 100)) : null),
       el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Field"),
-        was ? el("th", { scope: "col" }, will ? "Now" : "Now, gone after") : null, will ? el("th", { scope: "col" }, "After") : null)),
+        was ? el("th", { scope: "col" }, !pending ? "Before" : will ? "Now" : "Now, gone after") : null, will ? el("th", { scope: "col" }, "After") : null)),
       el("tbody", {}, rows));
   });
   if (change.request) {
@@ -98,11 +103,11 @@ function drawDiff(change) {
   return blocks;
 }
 
-function drawChange(change, i, all) {
+function drawChange(change, i, all, pending) {
   return el("section", { class: "change" },
     el("h3", {}, all.length > 1 ? `${i + 1}. ` : "", `${verbs[change.kind]} ${change.source}.${change.collection}`,
       change.affectedCount !== null && change.kind !== "CALL" ? el("span", { class: "count" }, ` ${change.affectedCount} record${change.affectedCount === 1 ? "" : "s"}`) : null),
-    drawDiff(change),
+    drawDiff(change, pending),
     change.complete ? null : el("p", { class: "problem" }, "Not everything could be shown: " + visible(change.incompleteBecause || "unknown", 300)),
     change.unpredictable.length ? el("p", { class: "note" }, "Decided by the system when it runs: " + change.unpredictable.map((f) => visible(f, 60)).join(", ")) : null,
     el("p", { class: "note" }, "Guarantee: " + change.guarantee));
@@ -120,7 +125,7 @@ function facts(p) {
     line("Succeeded", x.state === "SUCCEEDED",
       x.state === "SUCCEEDED" ? el("span", {}, when(x.settledAt), receipt && receipt.evidence ? ` · ${visible(receipt.evidence, 200)}` : "")
         : x.state === "UNKNOWN" ? "unknown: it was sent, and nobody can say whether it was done"
-        : receipt && receipt.message ? visible(receipt.message, 300) : "no"));
+        : receipt && receipt.message ? "no: " + visible(receipt.message, 300) : "no"));
 }
 
 function drawSeats(p) {
@@ -173,9 +178,9 @@ function drawDetail(p) {
   detail.replaceChildren(
     el("h2", {}, title(p)),
     el("p", { class: "meta" }, "Asked by ", el("strong", {}, byWhom(p.author)), " ", when(p.createdAt), " · ",
-      el("span", { class: "state " + p.state.toLowerCase() }, words[p.state]), p.reasonCode ? ` (${visible(p.reasonCode, 60)})` : "",
+      el("span", { class: "state " + p.state.toLowerCase() }, words[p.state]), reasons[p.reasonCode] ? ": " + reasons[p.reasonCode] : "",
       pending ? el("span", {}, " · expires ", when(p.expiresAt)) : null),
-    ...p.changes.map(drawChange),
+    ...p.changes.map((c, i) => drawChange(c, i, p.changes, pending)),
     p.reason
       ? el("figure", { class: "words" }, el("figcaption", {}, `In the words of ${visible(p.author.name, 80)} — not checked by anyone:`), el("blockquote", {}, visible(p.reason)))
       : "",

@@ -56,7 +56,7 @@ await run(async (page) => {
   await page.goto(demo.url + "/?proposal=" + await find((p) => (p.reason ?? "").includes("municipality")));
   await detail.getByRole("button", { name: "Approve" }).click();
   await detail.locator(".state.invalidated").first().waitFor();
-  assert.match(await detail.locator(".meta").first().textContent(), /no longer valid \(stale\)/);
+  assert.match(await detail.locator(".meta").first().textContent(), /no longer valid: a record was changed after it was shown/);
   assert.equal(await detail.locator(".facts li", { hasText: "Executed" }).getAttribute("class"), "no");
   assert.equal(await detail.locator(".facts li", { hasText: "Succeeded" }).getAttribute("class"), "no");
   assert.equal(await detail.locator(".facts li", { hasText: "Approved" }).getAttribute("class"), "yes");

@@ -46,7 +46,8 @@ await run(async (page, context) => {
       handlers: [...document.querySelectorAll("#detail *, #proposals *")].flatMap((n) => n.getAttributeNames()).filter((n) => n.startsWith("on") || n === "style" || n === "src" || n === "href"),
       wide: document.documentElement.scrollWidth > document.documentElement.clientWidth,
     }));
-    const visible = (s) => s.replace(new RegExp(unseen.source, "gu"), (c) => "⟨U+" + c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0") + "⟩");
+    const code = (c) => "⟨U+" + c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0") + "⟩";
+    const visible = (s) => s.replace(new RegExp(unseen.source, "gu"), code).replace(/(\p{M}{4})(\p{M}+)/gu, (_, kept, rest) => kept + [...rest].map(code).join(""));
     assert.equal(shown.quote, visible(text));
     assert.equal(shown.before, visible(name));
     assert.doesNotMatch(shown.title, unseen);
