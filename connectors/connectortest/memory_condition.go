@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/countersign/countersign/connectors"
 )
@@ -100,7 +101,7 @@ func (k *compiler) related(t *table, c *connectors.Condition) (predicate, error)
 	if c.Relation == nil {
 		return nil, badInput("a related condition without a relation")
 	}
-	match, other, err := k.join(t, c.Relation)
+	others, other, err := k.join(t, c.Relation)
 	if err != nil {
 		return nil, err
 	}
@@ -109,12 +110,7 @@ func (k *compiler) related(t *table, c *connectors.Condition) (predicate, error)
 		return nil, err
 	}
 	exists := func(st *state, r *row, want func(truth) bool) bool {
-		for _, o := range st.tables[other.meta.Name].rows {
-			if match(st, r, o) && want(inner(st, o)) {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(others(st, r), func(o *row) bool { return want(inner(st, o)) })
 	}
 	holds := func(v truth) bool { return v == isTrue }
 	fails := func(v truth) bool { return v != isTrue }
@@ -129,8 +125,9 @@ func (k *compiler) related(t *table, c *connectors.Condition) (predicate, error)
 	return nil, badInput("there is no quantifier %q", c.Quantifier)
 }
 
-// join compiles a relation: does the record r of t have the related record o?
-func (k *compiler) join(t *table, rel *connectors.Relation) (match func(st *state, r, o *row) bool, other *table, err error) {
+// join compiles a relation: the related records of a record of t that the
+// relation's condition lets be seen.
+func (k *compiler) join(t *table, rel *connectors.Relation) (others func(*state, *row) []*row, other *table, err error) {
 	other = k.st.tables[rel.To]
 	if other == nil || len(rel.Fields) == 0 || len(rel.Fields) != len(rel.On) {
 		return nil, nil, badInput("a relation that does not fit the schema")
@@ -144,14 +141,31 @@ func (k *compiler) join(t *table, rel *connectors.Relation) (match func(st *stat
 	if err != nil {
 		return nil, nil, err
 	}
-	return func(st *state, r, o *row) bool {
-		for i := range rel.Fields {
-			a, b := t.value(r, rel.Fields[i]), other.value(o, rel.On[i])
-			if a.IsNull() || b.IsNull() || compare(other.field(rel.On[i]).Type.Leaf(), a, b) != 0 {
-				return false
+	// The records are put in order by what they are joined over once per state:
+	// no state changes while one compiled relation is asked.
+	var mu sync.Mutex
+	var indexed *state
+	var index map[string][]*row
+	return func(st *state, r *row) []*row {
+		mu.Lock()
+		defer mu.Unlock()
+		if indexed != st {
+			indexed, index = st, map[string][]*row{}
+			for _, o := range st.tables[rel.To].rows {
+				if key, ok := other.keyOf(o, rel.On); ok && visible(st, o) == isTrue {
+					index[key] = append(index[key], o)
+				}
 			}
 		}
-		return visible(st, o) == isTrue
+		var b strings.Builder
+		for i, name := range rel.Fields {
+			v := t.value(r, name)
+			if v.IsNull() {
+				return nil
+			}
+			appendIdentity(&b, other.field(rel.On[i]).Type.Leaf(), v)
+		}
+		return index[b.String()]
 	}, other, nil
 }
 

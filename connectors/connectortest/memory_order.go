@@ -48,7 +48,7 @@ func (k *compiler) orderValue(t *table, term connectors.OrderTerm) (func(*state,
 	}
 	follow := func(_ *state, r *row) *row { return r }
 	for i := range term.Via {
-		match, other, err := k.join(t, &term.Via[i])
+		others, other, err := k.join(t, &term.Via[i])
 		if err != nil {
 			return nil, nil, err
 		}
@@ -57,10 +57,8 @@ func (k *compiler) orderValue(t *table, term connectors.OrderTerm) (func(*state,
 			if r = before(st, r); r == nil {
 				return nil
 			}
-			for _, o := range st.tables[other.meta.Name].rows {
-				if match(st, r, o) {
-					return o
-				}
+			if found := others(st, r); len(found) > 0 {
+				return found[0]
 			}
 			return nil
 		}

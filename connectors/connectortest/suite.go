@@ -47,14 +47,20 @@ func Run(t *testing.T, h Harness) {
 		t.Run("bound", s.bound)
 		t.Run("cancelled", s.cancelled)
 	})
-	t.Run("snapshot", h.snapshot)
 	t.Run("watch", h.watch)
+	t.Run("close", h.close)
+	RunWrites(t, h)
+}
+
+// RunWrites is the part of the suite that writes, for a connector that can be
+// configured to write in several ways.
+func RunWrites(t *testing.T, h Harness) {
+	t.Run("snapshot", h.snapshot)
 	t.Run("writes", h.writes)
 	t.Run("random writes", h.randomWrites)
 	t.Run("preview", h.previews)
 	t.Run("writers", h.writers)
 	t.Run("marker", h.marker)
-	t.Run("close", h.close)
 }
 
 // A session is a connector under test beside its oracle, over equal records.

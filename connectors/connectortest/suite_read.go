@@ -91,14 +91,14 @@ func (s *session) pages(t *testing.T) {
 			}
 			whole := shape
 			want := s.compare(t, &connectors.Query{Select: whole.Seal()})
-			size := 7 + i%40
+			size := 17 + i%40
 			if c.Paging.Keyset {
 				s.walk(t, c, shape, want, size, false)
 				if c.Paging.Last {
 					s.walk(t, c, shape, want, size, true)
 				}
 			}
-			if c.Paging.Offset {
+			if c.Paging.Offset && i%4 == 0 {
 				s.offsets(t, shape, want, size)
 			}
 		}
@@ -119,7 +119,10 @@ func (s *session) walk(t *testing.T, c *connectors.Collection, shape connectors.
 		} else {
 			page.Page.After = cursor
 		}
-		got := s.compare(t, &connectors.Query{Select: page.Seal()})
+		got, err := read(s.c, &connectors.Query{Select: page.Seal()})
+		if err != nil {
+			t.Fatalf("%v to\n%s", describeError(err), show(&connectors.Query{Select: &page}))
+		}
 		if len(got.rows) == 0 {
 			break
 		}

@@ -8,13 +8,13 @@ import (
 	"github.com/countersign/countersign/connectors/sql"
 )
 
-// TestWritesConform runs the suite over systems that are written: with markers,
+// TestWritesConform runs the writing part of the suite over systems that are written: with markers,
 // and with previews by each strategy.
 func TestWritesConform(t *testing.T) {
 	for _, dialect := range dialects {
 		for _, preview := range []connectors.PreviewStrategy{connectors.PreviewRead, connectors.PreviewRollback} {
 			t.Run(dialect+" "+string(preview), func(t *testing.T) {
-				connectortest.Run(t, connectortest.Harness{
+				connectortest.RunWrites(t, connectortest.Harness{
 					NullsLow: dialect == sql.SQLite,
 					Open: func(t testing.TB) connectors.Connector {
 						return writable(t, dialect, string(preview), connectortest.SuiteSQL(dialect)...)
