@@ -2,6 +2,7 @@ package connectors
 
 import (
 	"context"
+	"slices"
 	"sync"
 )
 
@@ -19,6 +20,20 @@ type Block struct {
 	// Rows of one entry stand together, in order, but entries may come in any
 	// order.
 	Bind []uint32
+	// Faults are the positions (row × Columns + column), ascending, of cells
+	// that are null because the scalar has no place for the system's value (NaN,
+	// infinity, an integer too large, a date beyond the calendar). Whoever asked
+	// for such a cell is told.
+	Faults []uint32
+}
+
+// Fault marks the cell that is to be ended next.
+func (b *Block) Fault() { b.Faults = append(b.Faults, uint32(len(b.Ends))) }
+
+// Faulty tells whether a cell is null because its value could not be told.
+func (b *Block) Faulty(row, col int) bool {
+	_, found := slices.BinarySearch(b.Faults, uint32(row*b.Columns+col))
+	return found
 }
 
 // Rows is the number of rows.

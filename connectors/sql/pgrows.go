@@ -160,6 +160,7 @@ func (r *pgRows) row(block *connectors.Block, values [][]byte) {
 		} else {
 			block.Data = append(data[:start], "null"...)
 			r.p.unreadable.Add(1)
+			block.Fault()
 		}
 		block.EndCell()
 	}

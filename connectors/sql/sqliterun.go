@@ -271,6 +271,7 @@ func (r *liteRows) row(block *connectors.Block, cells []any) {
 		} else {
 			block.Data = append(data[:start], "null"...)
 			r.l.unreadable.Add(1)
+			block.Fault()
 		}
 		block.EndCell()
 	}

@@ -107,7 +107,7 @@ func (w *renderer) object(sel *plan.Selection, p place) bool {
 				w.buf = append(w.buf, cell...)
 				continue
 			}
-			if !f.NonNull {
+			if !f.NonNull && block.Faults == nil {
 				w.buf = append(w.buf, "null"...)
 				continue
 			}
@@ -132,7 +132,7 @@ func (w *renderer) object(sel *plan.Selection, p place) bool {
 func (w *renderer) field(f *plan.Field, p place) bool {
 	switch f.Kind {
 	case plan.FieldCell:
-		return w.cell(f, p.res.cell(p.row, f.Column))
+		return w.place(f, p)
 	case plan.FieldConst:
 		if len(f.Text) == 0 || f.Text[0] == 'n' {
 			return w.missing(f)
@@ -176,6 +176,22 @@ func (w *renderer) composite(f *plan.Field, p place) bool {
 		return w.call(f)
 	}
 	return w.payloadField(f, p)
+}
+
+// place writes a cell of a row. One whose value could not be told is null, and
+// said so.
+func (w *renderer) place(f *plan.Field, p place) bool {
+	block, row := p.res.locate(p.row)
+	if block == nil {
+		return w.cell(f, nil)
+	}
+	if block.Faults != nil && block.Faulty(row, f.Column) {
+		w.path = append(w.path, step{key: f.Key})
+		w.fail(f, "the source's value cannot be told in this field's type")
+		w.path = w.path[:len(w.path)-1]
+		return false
+	}
+	return w.cell(f, block.Cell(row, f.Column))
 }
 
 // cell writes a scalar or enum.
