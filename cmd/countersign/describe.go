@@ -244,7 +244,7 @@ func (p *prepareCmd) Run(e *env) error {
 	if s.Connector != sql.Postgres && s.Connector != sql.SQLite {
 		return fmt.Errorf("source %s needs nothing prepared", p.Source)
 	}
-	c, err := connect(cfg, p.Source, s, &connectors.Schema{}, nil)
+	c, err := connect(cfg, p.Source, s, &connectors.Schema{Connector: s.Connector}, nil)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/countersign/countersign/cmd/countersign/config"
 	"github.com/countersign/countersign/connectors"
+	"github.com/countersign/countersign/connectors/sql"
 	"github.com/countersign/countersign/graph"
 	"github.com/countersign/countersign/graph/catalog"
 	"github.com/countersign/countersign/policy"
@@ -88,6 +89,10 @@ func (p *project) readLock() []config.Problem {
 			continue
 		}
 		p.schemas[source] = pinned.Schema
+		if s := p.cfg.Sources.Values[source]; moved(s, pinned.Schema) {
+			problems = append(problems, config.Problem{File: p.cfg.File, Line: s.Line, Code: "not_pinned",
+				Message: "sources." + source + ": outcome or preview is not what the lock has", Hint: "countersign refresh " + source + " --config " + p.cfg.File + " --accept"})
+		}
 	}
 	for source := range p.lock.Sources {
 		if _, ok := p.cfg.Sources.Get(source); !ok {
@@ -186,4 +191,27 @@ func (p *project) named() (*catalog.Catalog, []config.Problem) {
 	}
 	sources, names := p.catalogSources()
 	return catalog.Build(sources, sdl, catalog.Options{Control: graph.ControlSDL(), Config: p.cfg.File, GraphFile: inDir(p.cfg.Dir, p.graphFile()), Names: names})
+}
+
+// moved tells whether a SQL source's outcome classes or previews were changed in
+// the configuration since they were pinned: they would be silently ignored.
+func moved(s config.Source, pinned *connectors.Schema) bool {
+	if s.Connector != sql.Postgres && s.Connector != sql.SQLite {
+		return false
+	}
+	for _, c := range pinned.Collections {
+		class, preview := s.Outcome.For(c.Name).Class, s.Preview.For(c.Name)
+		if class == "" {
+			class = string(connectors.Unverifiable)
+		}
+		if preview == "" {
+			preview = string(connectors.PreviewRead)
+		}
+		for _, act := range c.Acts {
+			if string(act.Class) != class || string(act.Preview) != preview {
+				return true
+			}
+		}
+	}
+	return false
 }
