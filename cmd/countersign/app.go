@@ -109,6 +109,7 @@ func (a *app) assemble(p *project, exec *execute.Executor, issuer *connectors.Is
 	a.service = proposals.New(proposals.Config{Store: a.store, Authorizer: func() proposals.Authorizer { return a.gateway.Authorizer() },
 		Directory: &directory{Service: a.identity, snapshot: func() *gateway.Snapshot { return a.gateway.Snapshot() }}, Keys: proposals.Keys{Current: current, ByID: byID}, TraceID: graph.TraceID, Log: a.log, Failpoint: failpoint()})
 	a.executor = proposals.NewExecutor(proposals.ExecutorConfig{Service: a.service, Name: "executor-" + uuid.NewString(), Issuer: issuer,
+		Lease: testLease(), RequestTime: testLease(),
 		Apply: func(ctx context.Context, source string, permit *connectors.Permit, c *connectors.Change) (*connectors.Effect, error) {
 			conn := a.sources.gated[source]
 			if conn == nil {
@@ -153,6 +154,16 @@ func failpoint() func(string) {
 			os.Exit(137)
 		}
 	}
+}
+
+// testLease shortens the lease, and with it the longest time of a request, for
+// the tests that wait until they are over; 0: the defaults.
+func testLease() time.Duration {
+	d, err := time.ParseDuration(os.Getenv("COUNTERSIGN_TEST_LEASE"))
+	if err != nil {
+		return 0
+	}
+	return d
 }
 
 func openKeyring(cfg *config.Config, dataDir string) (*store.Keyring, error) {
