@@ -102,3 +102,33 @@ func TestPostgresEndsWithItsProcess(t *testing.T) {
 	}
 	cmd.Wait()
 }
+
+// TestPostgresOfTheEnvironment: a server that is named is used, and is left as
+// it was.
+func TestPostgresOfTheEnvironment(t *testing.T) {
+	ctx := context.Background()
+	s := connectortest.PostgresServer(t)
+	t.Setenv(connectortest.PostgresEnv, s.URL("postgres"))
+	conn, err := pgx.Connect(ctx, s.URL("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	count := func() (n int) {
+		t.Helper()
+		if err := conn.QueryRow(ctx, "SELECT count(*) FROM pg_database").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	before := count()
+	t.Run("one", func(t *testing.T) {
+		connectortest.Postgres(t)
+		if count() != before+1 {
+			t.Error("the database is on another server")
+		}
+	})
+	if count() != before {
+		t.Error("the database was left behind")
+	}
+}
