@@ -255,6 +255,9 @@ func ParseCell(cell []byte, s Scalar) (Value, error) {
 		return Value{Kind: KindJSON, Text: string(cell)}, nil
 	}
 	text := string(cell)
+	if s != ScalarJSON && s != ScalarFloat && isDigits(cell) {
+		return Value{Kind: KindInt, Text: text}, nil
+	}
 	if s == ScalarJSON {
 		return Value{Kind: KindJSON, Text: text}, nil
 	}
@@ -271,6 +274,16 @@ func ParseCell(cell []byte, s Scalar) (Value, error) {
 		return Value{}, fmt.Errorf("not a JSON value")
 	}
 	return Value{Kind: KindInt, Text: text}, nil
+}
+
+// isDigits tells whether a cell is a number of digits only, as most are.
+func isDigits(cell []byte) bool {
+	for _, c := range cell {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return true
 }
 
 func unquote(cell []byte) (string, error) {

@@ -47,9 +47,9 @@ func (v *View) value(param Param, p *Principal, now time.Time) (connectors.Value
 		return connectors.Value{}, false
 	}
 	text := func(s string) (connectors.Value, bool) { return connectors.String(s), s != "" }
-	chain := p.Chain()
 	switch param.Kind {
 	case ParamClaim:
+		chain := p.Chain()
 		value, ok := chain[len(chain)-1].Claims[param.Name]
 		return value, ok && !value.IsNull()
 	case ParamPrincipal:
@@ -70,7 +70,7 @@ func (v *View) value(param Param, p *Principal, now time.Time) (connectors.Value
 			return connectors.ListOf(items...), true
 		}
 	case ParamAgent:
-		for _, q := range chain {
+		for _, q := range p.Chain() {
 			if q.Kind != Agent {
 				continue
 			}
@@ -162,7 +162,13 @@ func fitInteger(v connectors.Value, s connectors.Scalar) (connectors.Value, bool
 	if !ok || strings.HasPrefix(v.Text, "+") {
 		return v, false
 	}
-	bits := map[connectors.Scalar]int{connectors.ScalarInt: 31, connectors.ScalarSafeInt: 53, connectors.ScalarBigInt: 1 << 20}[s]
+	bits := 1 << 20
+	switch s {
+	case connectors.ScalarInt:
+		bits = 31
+	case connectors.ScalarSafeInt:
+		bits = 53
+	}
 	return connectors.Value{Kind: connectors.KindInt, Text: n.String()}, n.BitLen() <= bits
 }
 

@@ -9,7 +9,7 @@ package guard
 import (
 	"context"
 	"iter"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/countersign/countersign/connectors"
@@ -75,7 +75,7 @@ func (d *deadline) Query(ctx context.Context, q *connectors.Query) (connectors.R
 		asked = q.Select.Timeout
 	}
 	until := time.Now().Add(d.within(asked))
-	ctx, cancel := context.WithDeadline(ctx, until)
+	ctx, cancel := before(ctx, until)
 	rows, err := d.inner.Query(ctx, q)
 	if err != nil {
 		cancel()
@@ -83,6 +83,17 @@ func (d *deadline) Query(ctx context.Context, q *connectors.Query) (connectors.R
 	}
 	return &timedRows{inner: rows, until: until, cancel: cancel}, nil
 }
+
+// before bounds a context where it does not end sooner by itself: a request
+// usually does, and another timer would only cost.
+func before(ctx context.Context, until time.Time) (context.Context, context.CancelFunc) {
+	if end, ok := ctx.Deadline(); ok && !end.After(until) {
+		return ctx, nothing
+	}
+	return context.WithDeadline(ctx, until)
+}
+
+func nothing() {}
 
 func (d *deadline) Preview(ctx context.Context, p *connectors.Permit, c *connectors.Change) (*connectors.Effect, error) {
 	ctx, cancel := d.forChange(ctx, c)
@@ -101,7 +112,7 @@ func (d *deadline) forChange(ctx context.Context, c *connectors.Change) (context
 	if c != nil {
 		asked = c.Deadline
 	}
-	return context.WithTimeout(ctx, d.within(asked))
+	return before(ctx, time.Now().Add(d.within(asked)))
 }
 
 func (d *deadline) Watch(ctx context.Context, q *connectors.Query) iter.Seq2[*connectors.Event, error] {
@@ -118,7 +129,7 @@ type timedRows struct {
 }
 
 func (r *timedRows) Next(ctx context.Context) (*connectors.Block, error) {
-	ctx, cancel := context.WithDeadline(ctx, r.until)
+	ctx, cancel := before(ctx, r.until)
 	defer cancel()
 	return r.inner.Next(ctx)
 }
@@ -150,69 +161,62 @@ type bulkhead struct {
 	wait   time.Duration
 }
 
-// enter takes a place; leave gives it back and may be called more than once.
-func (b *bulkhead) enter(ctx context.Context) (leave func(), err error) {
+// enter takes a place, which leave gives back.
+func (b *bulkhead) enter(ctx context.Context) error {
 	select {
 	case b.places <- struct{}{}:
-		return b.leave(), nil
+		return nil
 	default:
 	}
 	timer := time.NewTimer(b.wait)
 	defer timer.Stop()
 	select {
 	case b.places <- struct{}{}:
-		return b.leave(), nil
+		return nil
 	case <-ctx.Done():
-		return nil, connectors.AsError(ctx.Err())
+		return connectors.AsError(ctx.Err())
 	case <-timer.C:
 		e := connectors.Errorf(connectors.CodeUpstreamUnavailable, "the system has too many calls under way")
 		e.RetryAfter = b.wait
-		return nil, e
+		return e
 	}
 }
 
-func (b *bulkhead) leave() func() {
-	var once sync.Once
-	return func() { once.Do(func() { <-b.places }) }
-}
+func (b *bulkhead) leave() { <-b.places }
 
 func (b *bulkhead) Describe(ctx context.Context) (*connectors.Schema, error) {
-	leave, err := b.enter(ctx)
-	if err != nil {
+	if err := b.enter(ctx); err != nil {
 		return nil, err
 	}
-	defer leave()
+	defer b.leave()
 	return b.inner.Describe(ctx)
 }
 
 func (b *bulkhead) Query(ctx context.Context, q *connectors.Query) (connectors.Rows, error) {
-	leave, err := b.enter(ctx)
-	if err != nil {
+	if err := b.enter(ctx); err != nil {
 		return nil, err
 	}
 	rows, err := b.inner.Query(ctx, q)
 	if err != nil {
-		leave()
+		b.leave()
 		return nil, err
 	}
-	return &placedRows{inner: rows, leave: leave}, nil
+	return &placedRows{inner: rows, of: b}, nil
 }
 
 func (b *bulkhead) Preview(ctx context.Context, p *connectors.Permit, c *connectors.Change) (*connectors.Effect, error) {
-	leave, err := b.enter(ctx)
-	if err != nil {
+	if err := b.enter(ctx); err != nil {
 		return nil, err
 	}
-	defer leave()
+	defer b.leave()
 	return b.inner.Preview(ctx, p, c)
 }
 
 func (b *bulkhead) Apply(ctx context.Context, p *connectors.Permit, c *connectors.Change) (*connectors.Effect, error) {
-	leave, err := b.enter(ctx)
-	if err != nil {
+	if err := b.enter(ctx); err != nil {
 		return nil, err
 	}
-	defer leave()
+	defer b.leave()
 	return b.inner.Apply(ctx, p, c)
 }
 
@@ -225,7 +229,15 @@ func (b *bulkhead) Close() error { return b.inner.Close() }
 // placedRows keep their place until nothing more comes.
 type placedRows struct {
 	inner connectors.Rows
-	leave func()
+	of    *bulkhead
+	left  atomic.Bool
+}
+
+// leave gives the place back once.
+func (r *placedRows) leave() {
+	if r.left.CompareAndSwap(false, true) {
+		r.of.leave()
+	}
 }
 
 func (r *placedRows) Next(ctx context.Context) (*connectors.Block, error) {

@@ -150,6 +150,9 @@ func instant(text string) (string, bool) {
 
 // integer reads an integer into its canonical form.
 func integer(text string) (connectors.Value, bool) {
+	if shortInteger(text) {
+		return connectors.Value{Kind: connectors.KindInt, Text: text}, true
+	}
 	if len(text) > maxDigits || !integerPattern.MatchString(text) {
 		return connectors.Value{}, false
 	}
@@ -160,6 +163,21 @@ func integer(text string) (connectors.Value, bool) {
 	return connectors.Value{Kind: connectors.KindInt, Text: i.String()}, true
 }
 
+// shortInteger tells whether a text is the canonical form of an integer that 64
+// bits hold for certain: nearly all are, and need no arithmetic.
+func shortInteger(text string) bool {
+	digits := strings.TrimPrefix(text, "-")
+	if len(digits) == 0 || len(digits) > 18 || digits[0] == '0' && len(text) > 1 {
+		return false
+	}
+	for i := range len(digits) {
+		if digits[i] < '0' || digits[i] > '9' {
+			return false
+		}
+	}
+	return true
+}
+
 // inRange tells whether an integer is one of the scalar.
 func inRange(v connectors.Value, s connectors.Scalar) bool {
 	if s != connectors.ScalarInt && s != connectors.ScalarSafeInt {
@@ -167,6 +185,13 @@ func inRange(v connectors.Value, s connectors.Scalar) bool {
 	}
 	if len(v.Text) > 20 {
 		return false
+	}
+	if shortInteger(v.Text) {
+		n, err := strconv.ParseInt(v.Text, 10, 64)
+		if s == connectors.ScalarInt {
+			return err == nil && n == int64(int32(n))
+		}
+		return err == nil && n < 1<<53 && n > -1<<53
 	}
 	i, ok := new(big.Int).SetString(v.Text, 10)
 	if !ok {

@@ -2,8 +2,9 @@ package gateway
 
 import (
 	"context"
-	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
+	"math/rand/v2"
 	"mime"
 	"net/http"
 	"strings"
@@ -102,14 +103,20 @@ func (g *Gateway) cors(w http.ResponseWriter, r *http.Request, origin string) bo
 	return false
 }
 
-// traceOf is the id of the caller's trace where it sent one, else a new one.
+// traceOf is the id of the caller's trace where it sent one, else a new one. It
+// is no secret: it need not be unpredictable, only unique.
 func traceOf(r *http.Request) string {
-	if parts := strings.Split(r.Header.Get("Traceparent"), "-"); len(parts) == 4 && len(parts[1]) == 32 && isHex(parts[1]) {
-		return parts[1]
+	if header := r.Header.Get("Traceparent"); header != "" {
+		if parts := strings.Split(header, "-"); len(parts) == 4 && len(parts[1]) == 32 && isHex(parts[1]) {
+			return parts[1]
+		}
 	}
 	var id [16]byte
-	rand.Read(id[:]) // never fails
-	return hex.EncodeToString(id[:])
+	binary.BigEndian.PutUint64(id[:8], rand.Uint64())
+	binary.BigEndian.PutUint64(id[8:], rand.Uint64())
+	var text [32]byte
+	hex.Encode(text[:], id[:])
+	return string(text[:])
 }
 
 func isHex(s string) bool {
@@ -117,7 +124,11 @@ func isHex(s string) bool {
 }
 
 func wantsEvents(r *http.Request) bool {
-	for _, part := range strings.Split(r.Header.Get("Accept"), ",") {
+	accept := r.Header.Get("Accept")
+	if accept == mediaJSON || accept == "" {
+		return false // the common case, without parsing
+	}
+	for _, part := range strings.Split(accept, ",") {
 		if media, _, err := mime.ParseMediaType(part); err == nil && (media == mediaEvents || media == mediaMixed) {
 			return true
 		}

@@ -32,26 +32,62 @@ const (
 // itself; its value does not matter, its presence makes the request preflighted.
 const csrfHeader = "Countersign-Csrf"
 
-// readPost decodes a POST. The body is bounded before it is read.
+// readPost decodes a POST. The body is bounded while it is read.
 func readPost(r *http.Request, limit int64) (*Request, []Error) {
-	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != mediaJSON {
-		return nil, refuse(connectors.CodeBadInput, "the request's Content-Type must be application/json")
+	// The common spelling first: parsing a media type costs more than the rest.
+	if kind := r.Header.Get("Content-Type"); kind != mediaJSON {
+		if media, _, err := mime.ParseMediaType(kind); err != nil || media != mediaJSON {
+			return nil, refuse(connectors.CodeBadInput, "the request's Content-Type must be application/json")
+		}
 	}
-	body := &boundedReader{r: r.Body, left: limit}
-	var req Request
-	dec := json.NewDecoder(body)
-	dec.UseNumber()
-	err := dec.Decode(&req)
-	if body.exceeded {
+	held := responseBuffers.Get().(*[]byte)
+	body, err := readBody(r.Body, (*held)[:0], limit)
+	defer func() {
+		if cap(body) <= maxPooled {
+			*held = body
+			responseBuffers.Put(held)
+		}
+	}()
+	if int64(len(body)) > limit {
 		return nil, refuse(connectors.CodeTooLarge, "the request is larger than %d bytes", limit)
 	}
 	if err != nil {
 		return nil, decodeError(err)
 	}
-	if rest, err := io.ReadAll(io.MultiReader(dec.Buffered(), body)); err != nil || len(bytes.TrimSpace(rest)) > 0 {
-		if body.exceeded {
-			return nil, refuse(connectors.CodeTooLarge, "the request is larger than %d bytes", limit)
+	req := new(Request)
+	if scanRequest(body, req) {
+		return checked(req)
+	}
+	return decodePost(body)
+}
+
+// readBody appends what r holds, and at most one byte more than the limit.
+func readBody(r io.Reader, b []byte, limit int64) ([]byte, error) {
+	for {
+		if len(b) == cap(b) {
+			b = append(b, 0)[:len(b)]
 		}
+		n, err := r.Read(b[len(b):min(int64(cap(b)), limit+1)])
+		b = b[:len(b)+n]
+		if err == io.EOF || int64(len(b)) > limit {
+			return b, nil
+		}
+		if err != nil {
+			return b, err
+		}
+	}
+}
+
+// decodePost decodes a body of any form, and says what is wrong with one that
+// is no request. All strings are copies.
+func decodePost(body []byte) (*Request, []Error) {
+	var req Request
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.UseNumber()
+	if err := dec.Decode(&req); err != nil {
+		return nil, decodeError(err)
+	}
+	if len(bytes.TrimSpace(body[dec.InputOffset():])) > 0 {
 		return nil, refuse(connectors.CodeBadInput, "the body must be one JSON object; batches are not supported yet")
 	}
 	return checked(&req)
@@ -103,32 +139,6 @@ func readGet(r *http.Request, limit int64) (*Request, []Error) {
 		req.Extensions = json.RawMessage(text)
 	}
 	return checked(req)
-}
-
-// A boundedReader fails where a body is longer than it may be.
-type boundedReader struct {
-	r        io.Reader
-	left     int64
-	exceeded bool
-}
-
-func (b *boundedReader) Read(p []byte) (int, error) {
-	if b.left <= 0 {
-		// One byte more tells the end from too much.
-		var one [1]byte
-		n, err := b.r.Read(one[:])
-		if n > 0 {
-			b.exceeded = true
-			return 0, errors.New("too large")
-		}
-		return 0, err
-	}
-	if int64(len(p)) > b.left {
-		p = p[:b.left]
-	}
-	n, err := b.r.Read(p)
-	b.left -= int64(n)
-	return n, err
 }
 
 // accepts picks the media type of the answer by what the client prefers:

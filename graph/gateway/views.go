@@ -26,15 +26,19 @@ type Snapshot struct {
 	Catalog *catalog.Catalog
 	Policy  *policy.Engine
 
-	states *generations[*policy.View, *viewState]
-	shapes *generations[string, *viewSchema]
+	// principals are those of the last moments: identities are looked up anew
+	// every second, and are the same pointer until then.
+	principals *generations[*policy.Principal, *viewState]
+	states     *generations[*policy.View, *viewState]
+	shapes     *generations[string, *viewSchema]
 }
 
 // NewSnapshot puts a catalog and the policy bound to it together.
 func NewSnapshot(c *catalog.Catalog, e *policy.Engine) *Snapshot {
 	return &Snapshot{Catalog: c, Policy: e,
-		states: newGenerations[*policy.View, *viewState](maxStates),
-		shapes: newGenerations[string, *viewSchema](maxShapes)}
+		principals: newGenerations[*policy.Principal, *viewState](maxStates),
+		states:     newGenerations[*policy.View, *viewState](maxStates),
+		shapes:     newGenerations[string, *viewSchema](maxShapes)}
 }
 
 // A viewState is what a request of a view needs: the schema of its shape, and
@@ -56,6 +60,17 @@ type viewSchema struct {
 
 // state answers the view of a principal and what goes with it.
 func (g *Gateway) state(s *Snapshot, p *policy.Principal) (*viewState, error) {
+	if st, ok := s.principals.get(p); ok {
+		return st, nil
+	}
+	st, err := g.stateOf(s, p)
+	if err == nil {
+		s.principals.put(p, st)
+	}
+	return st, err
+}
+
+func (g *Gateway) stateOf(s *Snapshot, p *policy.Principal) (*viewState, error) {
 	view := s.Policy.View(p)
 	if st, ok := s.states.get(view); ok {
 		return st, nil

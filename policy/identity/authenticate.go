@@ -26,14 +26,18 @@ func (s *Service) Authenticate(ctx context.Context, c Credentials) (*policy.Prin
 	if c.ByCookie() {
 		token = c.Cookie
 	}
+	if !c.Malformed && len(token) <= maxToken && (!c.ByCookie() || strings.HasPrefix(token, sessionPrefix)) {
+		// Only what passed all that follows is in the cache.
+		digest := digestToken(token)
+		if p := s.cache.get(digest[:]); p != nil {
+			return p, nil
+		}
+	}
 	kind := formOf(token)
 	if c.Malformed || kind == formUnknown || kind == formLink || kind == formDevice || (c.ByCookie() && kind != formSession) {
 		return nil, invalid("not a bearer token")
 	}
 	hash := hashToken(token)
-	if p := s.cache.get(hash); p != nil {
-		return p, nil
-	}
 	gen, begun := s.cache.generation(), s.clock()
 	entry, lives, err := s.load(ctx, kind, token, hash)
 	if err != nil {

@@ -33,9 +33,9 @@ func newCache(now func() time.Time) *cache {
 	return &cache{now: now, m: map[string]cached{}}
 }
 
-func (c *cache) get(hash string) *policy.Principal {
+func (c *cache) get(hash []byte) *policy.Principal {
 	c.mu.RLock()
-	e, ok := c.m[hash]
+	e, ok := c.m[string(hash)]
 	c.mu.RUnlock()
 	if !ok || !c.now().Before(e.until) {
 		return nil

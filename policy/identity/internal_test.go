@@ -131,15 +131,15 @@ func TestCacheIsNotLate(t *testing.T) {
 	gen := c.generation()
 	c.drop() // somebody revoked while the store was being read
 	c.put("x", gen, now, cached{principal: policy.AnonymousPrincipal()}, time.Hour)
-	if c.get("x") != nil {
+	if c.get([]byte("x")) != nil {
 		t.Fatal("kept")
 	}
 	c.put("x", c.generation(), now, cached{principal: policy.AnonymousPrincipal()}, 10*time.Millisecond)
-	if c.get("x") == nil {
+	if c.get([]byte("x")) == nil {
 		t.Fatal("not kept")
 	}
 	now = now.Add(10 * time.Millisecond)
-	if c.get("x") != nil {
+	if c.get([]byte("x")) != nil {
 		t.Fatal("outlives its credential")
 	}
 }
