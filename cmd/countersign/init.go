@@ -17,7 +17,7 @@ import (
 )
 
 type initCmd struct {
-	Source []string `help:"NAME=CONNECTOR:URL, for example crm=postgres://user:password@host/db; may be given several times." required:""`
+	Source []string `help:"NAME=CONNECTOR:URL, for example crm=postgres://user:password@host/db; may be given several times." required:"" sep:"none"`
 	Config string   `help:"The configuration to write or to add to." default:"countersign.yaml" type:"path"`
 	Owner  string   `help:"Who owns this gateway and the first agent: the name or e-mail address they will sign in with." default:"owner"`
 }
