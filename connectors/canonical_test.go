@@ -159,3 +159,24 @@ func TestDigestCoversTheChange(t *testing.T) {
 	add("return", step(func(s *connectors.Step) { s.Return = []string{"city"} }))
 	add("id", step(func(s *connectors.Step) { s.ID = "b" }))
 }
+
+// A change that is stored and read again is the same change.
+func TestChangeSurvivesStoring(t *testing.T) {
+	for name, expect := range map[string][]connectors.Expectation{"none": nil, "nothing": {}, "one": {{Key: change("x").Steps[0].Key}}} {
+		c := change("Bonn")
+		c.Steps[0].Expect = expect
+		c.Steps[0].Args = connectors.ObjectOf(connectors.Member{Name: "a", Value: connectors.Null})
+		c.Steps[0].Where = connectors.Not(connectors.Compare("a", connectors.OpIn, connectors.Const(connectors.ListOf(connectors.Int(1)))))
+		raw, err := json.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back connectors.Change
+		if err := json.Unmarshal(raw, &back); err != nil {
+			t.Fatal(err)
+		}
+		if back.Digest() != c.Digest() {
+			t.Errorf("%s: the digest is another one after it was stored", name)
+		}
+	}
+}

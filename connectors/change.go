@@ -66,7 +66,7 @@ type Step struct {
 	IfVersion *string `json:"ifVersion,omitempty"`
 	// Expect holds what must still be true of the records, per record. Where
 	// it is set, exactly these records are touched.
-	Expect []Expectation `json:"expect,omitempty"`
+	Expect []Expectation `json:"expect"` // an empty list, which touches nothing, is not none
 	// Return are the fields of the records wanted back, beside the key.
 	Return []string     `json:"return,omitempty"`
 	Class  OutcomeClass `json:"class,omitempty"`
