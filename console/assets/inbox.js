@@ -33,6 +33,8 @@ const state = { tab: "waiting", selected: null, heads: new Map(), viewer: null }
 const list = document.getElementById("proposals");
 const detail = document.getElementById("detail");
 
+const short = (text) => (text.length > 60 ? text.slice(0, 60) + "…" : text);
+
 function title(p) {
   const c = p.changes[0];
   if (!c) return ["Nothing that you may see"];
@@ -42,7 +44,7 @@ function title(p) {
   // be made is the author's text, and that stands in no headline and no button.
   const first = c.diff.length === 1 && c.kind !== "CREATE" ? c.diff[0].label || c.diff[0].key : null;
   const more = p.changes.length > 1 ? ` and ${p.changes.length - 1} more` : "";
-  return [`${verbs[c.kind]} ${what}${count}`, first ? el("span", { class: "name" }, " · " + visible(first, 60)) : null, more];
+  return [`${verbs[c.kind]} ${what}${count}`, first ? el("span", { class: "name" }, " · ", short(visible(first))) : null, more];
 }
 
 function when(iso) {
