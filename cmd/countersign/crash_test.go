@@ -23,7 +23,6 @@ type yard struct {
 	desk     *desk.Server
 	deskWeb  *httptest.Server
 	payments *payments
-	agent    string // the bot's key, acting for asker
 
 	mu   sync.Mutex
 	next int
@@ -100,7 +99,7 @@ func newYard(t testing.TB) *yard {
 	y.site.addUser(t, "asker", "asker")
 	y.site.addUser(t, "lead", "lead")
 	y.site.addUser(t, "boss", "lead")
-	_, y.agent = y.site.addKey(t, "bot", "asker")
+	_, y.site.tokens["bot"] = y.site.addKey(t, "bot", "asker")
 	n := within(t, y.site)
 	for _, who := range []string{"asker", "lead", "boss"} {
 		y.site.signIn(t, n, who)
@@ -251,7 +250,7 @@ func (y *yard) killedWhileProposing(t *testing.T, class, point string) {
 	s, d := y.copy(t, class)
 	lead := s.tokens["lead"]
 	n := serve(t, s, "COUNTERSIGN_TEST_FAILPOINT="+point)
-	if a, err := n.try(y.agent, d.text("key"), nil); err == nil {
+	if a, err := n.try(s.tokens["bot"], d.text("key"), nil); err == nil {
 		t.Errorf("killed at %s it answered %s", point, a.raw)
 	}
 	n.dies(t)
@@ -260,7 +259,7 @@ func (y *yard) killedWhileProposing(t *testing.T, class, point string) {
 	if got := countProposals(t, n, lead); got != kept {
 		t.Errorf("%d proposals were kept, not %d", got, kept)
 	}
-	id := d.propose(t, n, y.agent, "key")
+	id := d.propose(t, n, s.tokens["bot"], "key")
 	if got := countProposals(t, n, lead); got != 1 {
 		t.Errorf("asked again under the same key there are %d proposals", got)
 	}
@@ -278,7 +277,7 @@ func (y *yard) killedWhileRunning(t *testing.T, class, point string) {
 	s, d := y.copy(t, class)
 	lead := s.tokens["lead"]
 	n := serve(t, s, "COUNTERSIGN_TEST_FAILPOINT="+point, shortLease)
-	id := d.propose(t, n, y.agent, "key")
+	id := d.propose(t, n, s.tokens["bot"], "key")
 	// The answer may be lost with the process.
 	if a, err := n.tryApprove(t, lead, id); err == nil && len(a.Errors) > 0 {
 		t.Fatalf("approving: %s", a.raw)
@@ -319,15 +318,15 @@ func (y *yard) settleUnknown(t *testing.T, n *node, s *site, d *deed, id string,
 	if effects == 0 {
 		outcome, state = "NOT_APPLIED", "FAILED"
 	}
-	again := n.must(t, y.agent, strings.Replace(d.text("x"), `, options: {idempotencyKey: "x"}`, "", 1), nil)
+	again := n.must(t, s.tokens["bot"], strings.Replace(d.text("x"), `, options: {idempotencyKey: "x"}`, "", 1), nil)
 	if again.at(d.field+".duplicate") != "true" || again.at(d.field+".proposal.id") != id {
 		t.Errorf("an equal mutation meanwhile is answered %s", again.raw)
 	}
-	if on := n.must(t, y.agent, d.text("on purpose"), nil); on.at(d.field+".proposal.id") != id && on.at(d.field+".errors.0.code") == "" {
+	if on := n.must(t, s.tokens["bot"], d.text("on purpose"), nil); on.at(d.field+".proposal.id") != id && on.at(d.field+".errors.0.code") == "" {
 		t.Errorf("an equal mutation under a new key meanwhile is answered %s", on.raw)
 	}
 	v := vars{"id": id, "o": outcome, "e": "Their ledger says so"}
-	if a := n.ask(t, y.agent, settleMutation, v); a.code() != "VALIDATION_FAILED" {
+	if a := n.ask(t, s.tokens["bot"], settleMutation, v); a.code() != "VALIDATION_FAILED" {
 		t.Errorf("the agent settling is answered %s", a.raw)
 	}
 	if a := n.ask(t, s.tokens["asker"], settleMutation, v); a.code() == "" {
