@@ -171,6 +171,15 @@ func (s scenario) checkClaim(u, from *universe, fail func(string, string, ...any
 // settleMinds: whoever lost its claim can do nothing more under it (P9), and so
 // need not be followed any further: its requests on their way are.
 func (s scenario) settleMinds(u *universe) error {
+	if n := len(u.D.Attempts); n > 0 {
+		// Nor does a name help: the epoch is what counts.
+		e := Event{Executor: u.D.Attempts[n-1].Executor, Epoch: u.D.Proposal.Epoch - 1, Lease: bfsLease, SettledAs: Applied, Evidence: "late"}
+		for _, e.Kind = range []EventKind{EventDispatch, EventApplied} {
+			if _, _, _, err := Next(&u.D, e, bfsTime(u.Now), s.view(u)); err == nil {
+				return fmt.Errorf("P9: %s under an old epoch", e.Kind)
+			}
+		}
+	}
 	for i, m := range u.Mind {
 		if m.Stage == "" || m.Epoch == u.D.Proposal.Epoch && u.D.Proposal.State == Executing {
 			continue
