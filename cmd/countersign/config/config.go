@@ -110,7 +110,7 @@ type Reference struct {
 type SLimits struct {
 	Deadline          time.Duration `yaml:"deadline"`
 	Concurrency       int           `yaml:"concurrency"`
-	Rows              int           `yaml:"rows"`
+	Rows              Later         `yaml:"rows"`
 	Rate              Later         `yaml:"rate"`
 	ReserveForPeople  Later         `yaml:"reserveForPeople"`
 	RetryBudget       Later         `yaml:"retryBudget"`
