@@ -298,7 +298,7 @@ func executionModel(d *proposals.Dossier, whole bool) *model.ProposalExecution {
 			out.SettledAt = when(a.SettledAt)
 			out.Receipt = &model.ProposalReceipt{SettledAs: string(a.SettledAs), Evidence: optional(a.Evidence), Message: optional(a.ErrorCode)}
 			if whole {
-				out.Receipt.Result = a.Response
+				out.Receipt.Result = resultOf(a.Response)
 			}
 		}
 	}
@@ -306,6 +306,36 @@ func executionModel(d *proposals.Dossier, whole bool) *model.ProposalExecution {
 		out.Receipt = &model.ProposalReceipt{SettledAs: strings.ToLower(string(d.Proposal.State)), Message: &d.Proposal.Say}
 	}
 	return out
+}
+
+// resultOf is what of an effect concerns whoever saw the whole diff: what a call
+// answered, and the keys of the records. Records that were read back may hold
+// fields that the diff does not.
+func resultOf(response json.RawMessage) json.RawMessage {
+	var effect connectors.Effect
+	if json.Unmarshal(response, &effect) != nil {
+		return nil
+	}
+	type step struct {
+		Affected int             `json:"affected"`
+		Keys     []string        `json:"keys,omitempty"`
+		Result   json.RawMessage `json:"result,omitempty"`
+	}
+	steps := make([]step, len(effect.Steps))
+	for i := range effect.Steps {
+		s := &effect.Steps[i]
+		steps[i] = step{Affected: s.Affected, Result: s.Result}
+		for j := range s.After {
+			for _, k := range s.After[j].Key {
+				steps[i].Keys = append(steps[i].Keys, k.Value.Text)
+			}
+		}
+	}
+	raw, err := json.Marshal(steps)
+	if err != nil {
+		return nil // plain data
+	}
+	return raw
 }
 
 func decided(s proposals.State) bool {

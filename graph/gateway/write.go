@@ -2,8 +2,6 @@ package gateway
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 
 	"github.com/vektah/gqlparser/v2/ast"
@@ -60,36 +58,39 @@ func (c *call) writeExtension() any {
 	return ext.Write
 }
 
-// digest tells requests under one idempotency key apart.
+// digest tells requests under one idempotency key apart. Maps are encoded with
+// sorted keys.
 func (c *call) digest() string {
-	h := sha256.New()
-	// Maps are encoded with sorted keys.
-	json.NewEncoder(h).Encode([]any{"countersign/request/v1", c.op.doc.text, c.op.def.Name, c.vars})
-	return hex.EncodeToString(h.Sum(nil))
+	variables, err := json.Marshal(c.vars)
+	if err != nil {
+		variables = nil // decoded from JSON, so it can be encoded
+	}
+	return proposals.RequestDigest(c.op.doc.text, variables, c.op.def.Name)
 }
 
-// once runs a direct write under an idempotency key, or answers what it was
-// answered before.
+// once runs a direct write under an idempotency key, or answers what the same
+// request was answered before.
 func (g *Gateway) once(ctx context.Context, c *call, m *execute.Mutation, key string) *Response {
-	m.UseKey(c.principal.ID, key)
-	var mine *Response
-	answer, err := g.cfg.Proposals.Once(ctx, c.principal, key, c.digest(), func() json.RawMessage {
-		m.Apply(ctx)
-		mine = g.payloads(ctx, c, m)
-		return append(json.RawMessage(nil), mine.Data...)
-	})
+	claim, err := g.cfg.Proposals.ClaimKey(ctx, c.principal, key, c.digest())
 	switch {
-	case mine != nil:
-		// It was done; that its answer could not be kept is for the log.
-		if err != nil {
-			g.cfg.Log.ErrorContext(ctx, "the answer of a write could not be kept", "error", err)
-		}
-		return mine
 	case err != nil:
 		m.Refuse(connectors.AsError(err))
 		return g.payloads(ctx, c, m)
+	case claim.Answer != nil:
+		return &Response{Data: claim.Answer, TraceID: c.traceID}
+	case claim.Proposal != "":
+		// The policy proposed it then, and allows it now: it stays a proposal.
+		m.Proposed(claim.Proposal, true)
+		return g.payloads(ctx, c, m)
 	}
-	return &Response{Data: answer, TraceID: c.traceID}
+	m.UseKey(c.principal.ID, key)
+	m.Apply(ctx)
+	out := g.payloads(ctx, c, m)
+	// It was done: its answer is kept even where the client went away.
+	if err := claim.Finish(context.WithoutCancel(ctx), append(json.RawMessage(nil), out.Data...)); err != nil {
+		g.cfg.Log.ErrorContext(ctx, "the answer of a write could not be kept", "error", err)
+	}
+	return out
 }
 
 // payloads writes the answer of a mutation.
@@ -130,6 +131,11 @@ func (g *Gateway) propose(ctx context.Context, c *call, m *execute.Mutation, opt
 	res, err := g.cfg.Proposals.Propose(ctx, req)
 	if err != nil {
 		m.Refuse(connectors.AsError(err))
+		return
+	}
+	if res.Dossier == nil {
+		// The same key was answered by a direct write, when the policy allowed it.
+		m.Refuse(connectors.Errorf(connectors.CodeIdempotencyMismatch, "this idempotency key was used for a write that was done at once"))
 		return
 	}
 	p := &res.Dossier.Proposal
