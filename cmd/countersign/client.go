@@ -41,9 +41,15 @@ func (r *remote) client(e *env) (*client, error) {
 		if err != nil {
 			return nil, err
 		}
-		c.token = tokens[c.base]
+		if c.token = tokens[c.base]; c.token == "" {
+			return nil, notSignedIn(c.base)
+		}
 	}
 	return c, nil
+}
+
+func notSignedIn(base string) error {
+	return fmt.Errorf("not signed in at %s: run `countersign login --url %s`", base, base)
 }
 
 // post sends JSON and decodes the answer; a refusal is its message and code.
@@ -71,7 +77,7 @@ func (c *client) post(path string, body, answer any) error {
 		return err
 	}
 	if res.StatusCode == http.StatusUnauthorized {
-		return fmt.Errorf("not signed in at %s: run `countersign login --url %s`", c.base, c.base)
+		return notSignedIn(c.base)
 	}
 	if res.StatusCode >= 300 {
 		var refusal struct {
