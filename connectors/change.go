@@ -14,6 +14,12 @@ type Change struct {
 	Marker *Marker `json:"marker,omitempty"`
 	// Deadline bounds the call; it is no part of the canonical form.
 	Deadline time.Duration `json:"-"`
+	// Reads, where not nil, says that the caller wants the keys of the records
+	// only, and the answers of these queries as they would be right after the
+	// last step. A connector that can give them without another round trip puts
+	// them in Effect.Reads; others leave it empty, and the caller asks itself.
+	// They change nothing and are no part of the canonical form.
+	Reads []*Query `json:"-"`
 }
 
 // ChangeVersion is the version of the encoding of a Change.
@@ -101,6 +107,9 @@ type Effect struct {
 	// Repeated: the marker or the idempotency key had been used by this very
 	// change before; nothing was done again.
 	Repeated bool `json:"repeated,omitempty"`
+	// Reads are the answers to Change.Reads, one block for each; nil where the
+	// connector did not read.
+	Reads []*Block `json:"-"`
 }
 
 // A StepEffect is what one step did or would do.

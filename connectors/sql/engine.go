@@ -86,16 +86,7 @@ func (e *Engine) Describe(ctx context.Context) (*connectors.Schema, error) {
 // Query compiles the select once per shape, and runs it. The first block has
 // been read when it returns.
 func (e *Engine) Query(ctx context.Context, q *connectors.Query) (connectors.Rows, error) {
-	if e.model == nil {
-		return nil, connectors.Errorf(connectors.CodeInternal, "the source has no pinned schema")
-	}
-	if q == nil || q.Select == nil {
-		return nil, connectors.Errorf(connectors.CodeBadInput, "a query needs a select")
-	}
-	if len(q.Select.Bind) == 0 && len(q.Bind) > 0 {
-		return nil, connectors.Errorf(connectors.CodeBadInput, "entries to join need fields")
-	}
-	st, err := e.cache.get(e.model, q.Select, q.Args)
+	st, err := e.selected(q)
 	if err != nil {
 		return nil, err
 	}
@@ -107,6 +98,20 @@ func (e *Engine) Query(ctx context.Context, q *connectors.Query) (connectors.Row
 		return nil, coded(err)
 	}
 	return rows, nil
+}
+
+// selected is the statement of a query.
+func (e *Engine) selected(q *connectors.Query) (*statement, error) {
+	if e.model == nil {
+		return nil, connectors.Errorf(connectors.CodeInternal, "the source has no pinned schema")
+	}
+	if q == nil || q.Select == nil {
+		return nil, connectors.Errorf(connectors.CodeBadInput, "a query needs a select")
+	}
+	if len(q.Select.Bind) == 0 && len(q.Bind) > 0 {
+		return nil, connectors.Errorf(connectors.CodeBadInput, "entries to join need fields")
+	}
+	return e.cache.get(e.model, q.Select, q.Args)
 }
 
 // Watch is not offered yet.

@@ -10,9 +10,9 @@ import (
 )
 
 // once runs the most common change, the update of one record by its key, in one
-// round trip: BEGIN, the update, the reading afterwards and COMMIT travel
-// together, and a check that does not hold is an error that keeps the COMMIT
-// from taking place. ok is false where the change is not that simple.
+// round trip: the update and the readings afterwards travel together and are one
+// transaction, which a check that does not hold ends by an error. ok is false
+// where the change is not that simple.
 //
 // Nothing is decided between the statements, so nothing may need deciding: no
 // marker, nothing expected, no version, a key that the database itself keeps
@@ -36,38 +36,57 @@ func (w *writing) once(ctx context.Context) (effect *connectors.Effect, ok bool,
 			return nil, false, nil
 		}
 	}
-	statements, columns, err := w.onceStatements(t, s)
+	key, err := w.key(t, s.Key)
+	if err != nil {
+		return nil, true, err
+	}
+	calls, columns, err := w.onceCalls(t, s, key)
 	if err != nil {
 		return nil, true, err
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, true, connectors.AsError(err)
 	}
-	results, err := tx.pipeline(ctx, statements)
+	results, err := tx.pipeline(ctx, calls)
 	if err != nil {
 		return nil, true, w.onceError(ctx, t, s, results, err)
 	}
 	if results[0].affected == 0 {
 		return nil, true, notFound()
 	}
-	found, err := targetsOf(t, columns, results[1].block)
-	if err != nil {
-		return nil, true, err
-	}
+	effect = &connectors.Effect{Evidence: "committed"}
 	step := connectors.StepEffect{Affected: 1}
-	for _, tg := range found {
-		step.After = append(step.After, record(t, tg, w.wanted(t, s)))
+	if reads := w.change.Reads; reads != nil {
+		step.After = []connectors.Record{record(t, target{key: key}, nil)}
+		for _, r := range results[len(results)-len(reads):] {
+			effect.Reads = append(effect.Reads, r.block)
+		}
+	} else {
+		found, err := targetsOf(t, columns, results[1].block)
+		if err != nil {
+			return nil, true, err
+		}
+		for _, tg := range found {
+			step.After = append(step.After, record(t, tg, w.wanted(t, s)))
+		}
 	}
-	return &connectors.Effect{Evidence: "committed", Steps: []connectors.StepEffect{step}}, true, nil
+	effect.Steps = []connectors.StepEffect{step}
+	return effect, true, nil
 }
 
-// onceStatements are the update and the reading after it.
-func (w *writing) onceStatements(t *table, s *connectors.Step) ([]*statement, []connectors.Column, error) {
+// A pgCall is a statement with the query whose values it takes.
+type pgCall struct {
+	st *statement
+	q  *connectors.Query
+}
+
+// noValues is the query of statements of constants.
+var noValues = &connectors.Query{Select: &connectors.Select{}}
+
+// onceCalls are the update and the readings after it: of what the step returns,
+// or of what the caller asks for. A check is read in either case.
+func (w *writing) onceCalls(t *table, s *connectors.Step, key []connectors.Value) ([]pgCall, []connectors.Column, error) {
 	set, err := w.input(t, s)
-	if err != nil {
-		return nil, nil, err
-	}
-	key, err := w.key(t, s.Key)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -76,9 +95,26 @@ func (w *writing) onceStatements(t *table, s *connectors.Step) ([]*statement, []
 	if err != nil {
 		return nil, nil, err
 	}
-	columns := readColumns(t, w.wanted(t, s), t.hasVersion)
-	after, err := compileReading(w.e.model, reading{t: t, columns: columns, where: byKey, check: s.Check, trap: true})
-	return []*statement{update, after}, columns, err
+	calls := []pgCall{{update, noValues}}
+	var columns []connectors.Column
+	if w.change.Reads == nil {
+		columns = readColumns(t, w.wanted(t, s), t.hasVersion)
+	}
+	if s.Check != nil || columns != nil {
+		after, err := compileReading(w.e.model, reading{t: t, columns: columns, where: byKey, check: s.Check, trap: true})
+		if err != nil {
+			return nil, nil, err
+		}
+		calls = append(calls, pgCall{after, noValues})
+	}
+	for _, q := range w.change.Reads {
+		st, err := w.e.selected(q)
+		if err != nil {
+			return nil, nil, err
+		}
+		calls = append(calls, pgCall{st, q})
+	}
+	return calls, columns, nil
 }
 
 // onceError tells a check that did not hold from what else went wrong.
@@ -99,34 +135,33 @@ type pgResult struct {
 	affected int64
 }
 
-// pipeline runs statements as one transaction in one round trip. The results
+// pipeline runs statements as one transaction in one round trip: what is sent
+// without BEGIN up to a synchronisation is one, which that commits. The results
 // are those before an error. Only an error that the database itself gave proves
 // that nothing was done.
-func (x *pgTx) pipeline(ctx context.Context, statements []*statement) ([]pgResult, error) {
+func (x *pgTx) pipeline(ctx context.Context, calls []pgCall) ([]pgResult, error) {
 	c := x.conn.Conn().PgConn()
-	prepared := make([]*pgPrepared, len(statements))
-	encoded := make([]*pgArgs, len(statements))
-	for i, st := range statements {
+	prepared := make([]*pgPrepared, len(calls))
+	encoded := make([]*pgArgs, len(calls))
+	for i, call := range calls {
 		encoded[i] = x.p.args.get()
 		defer x.p.args.put(encoded[i])
-		if err := encoded[i].encode(st.params, &connectors.Query{Select: &connectors.Select{}}); err != nil {
+		if err := encoded[i].encode(call.st.params, call.q); err != nil {
 			return nil, err
 		}
 		var err error
-		if prepared[i], err = x.p.prepared(ctx, c, st); err != nil {
+		if prepared[i], err = x.p.prepared(ctx, c, call.st); err != nil {
 			return nil, err
 		}
 	}
 	pipe := c.StartPipeline(ctx)
-	pipe.SendQueryParams("begin", nil, nil, nil, nil)
-	for i := range statements {
+	for i := range calls {
 		pipe.SendQueryStatement(prepared[i].sd, encoded[i].values, nil, binaryFormat())
 	}
-	pipe.SendQueryParams("commit", nil, nil, nil, nil)
 	err := pipe.Sync()
 	var results []pgResult
 	if err == nil {
-		results, err = x.results(pipe, prepared, statements)
+		results, err = x.results(pipe, prepared, calls)
 	}
 	x.start = nil
 	if closing := pipe.Close(); err == nil {
@@ -137,53 +172,38 @@ func (x *pgTx) pipeline(ctx context.Context, statements []*statement) ([]pgResul
 	case err == nil:
 		return results, nil
 	case errors.As(err, &pg) && pg.Severity == "ERROR":
-		for _, st := range statements {
-			forget(c, st, err)
+		for _, call := range calls {
+			forget(c, call.st, err)
 		}
-		return results, err
-	case connectors.CodeOf(err) == connectors.CodeRolledBack:
 		return results, err
 	}
 	return results, connectors.Errorf(connectors.CodeOutcomeUnknown, "the connection was lost while the change was made; it may or may not have been done").WithCause(err)
 }
 
-// results reads the answers to BEGIN, the statements and COMMIT.
-func (x *pgTx) results(pipe *pgconn.Pipeline, prepared []*pgPrepared, statements []*statement) ([]pgResult, error) {
-	next := func() (*pgconn.ResultReader, error) {
-		result, err := pipe.GetResults()
+// results reads the answers to the statements, and to the synchronisation: a
+// constraint that was deferred is looked at only then.
+func (x *pgTx) results(pipe *pgconn.Pipeline, prepared []*pgPrepared, calls []pgCall) ([]pgResult, error) {
+	results := make([]pgResult, 0, len(calls))
+	for i, call := range calls {
+		answer, err := pipe.GetResults()
 		if err != nil {
-			return nil, err
-		}
-		rr, ok := result.(*pgconn.ResultReader)
-		if !ok {
-			return nil, errors.New("the database answered out of turn")
-		}
-		return rr, nil
-	}
-	rr, err := next()
-	if err != nil {
-		return nil, err
-	}
-	if _, err := rr.Close(); err != nil {
-		return nil, err
-	}
-	var results []pgResult
-	for i := range statements {
-		if rr, err = next(); err != nil {
 			return results, err
 		}
-		block, tag, err := x.read(rr, prepared[i], statements[i])
+		rr, ok := answer.(*pgconn.ResultReader)
+		if !ok {
+			return results, errOutOfTurn
+		}
+		block, tag, err := x.read(rr, prepared[i], call.st, call.q.Bind)
 		if err != nil {
 			return results, err
 		}
 		results = append(results, pgResult{block: block, affected: tag.RowsAffected()})
 	}
-	if rr, err = next(); err != nil {
-		return results, err
-	}
-	tag, err := rr.Close()
-	if err == nil && tag.String() != "COMMIT" {
-		err = connectors.Errorf(connectors.CodeRolledBack, "the database rolled the change back; nothing was done")
+	answer, err := pipe.GetResults()
+	if _, ok := answer.(*pgconn.PipelineSync); err == nil && !ok {
+		err = errOutOfTurn
 	}
 	return results, err
 }
+
+var errOutOfTurn = errors.New("the database answered out of turn")

@@ -55,7 +55,7 @@ func (x *pgTx) run(ctx context.Context, st *statement) (*connectors.Block, int64
 	if x.start != nil {
 		block, tag, err = x.first(ctx, c, pr, st, args)
 	} else {
-		block, tag, err = x.read(c.ExecStatement(ctx, pr.sd, args.values, nil, binaryFormat()), pr, st)
+		block, tag, err = x.read(c.ExecStatement(ctx, pr.sd, args.values, nil, binaryFormat()), pr, st, nil)
 	}
 	if err != nil {
 		forget(c, st, err)
@@ -95,7 +95,7 @@ func (x *pgTx) first(ctx context.Context, c *pgconn.PgConn, pr *pgPrepared, st *
 		if !ok {
 			return nil, pgconn.CommandTag{}, errors.New("the database answered out of turn")
 		}
-		return x.read(rr, pr, st)
+		return x.read(rr, pr, st, nil)
 	}
 	block, tag, err := read()
 	if closing := pipe.Close(); err == nil {
@@ -105,9 +105,13 @@ func (x *pgTx) first(ctx context.Context, c *pgconn.PgConn, pr *pgPrepared, st *
 	return block, tag, err
 }
 
-// read reads the whole answer of one statement.
-func (x *pgTx) read(rr *pgconn.ResultReader, pr *pgPrepared, st *statement) (*connectors.Block, pgconn.CommandTag, error) {
+// read reads the whole answer of one statement, to be joined with entries where
+// it is a query of those.
+func (x *pgTx) read(rr *pgconn.ResultReader, pr *pgPrepared, st *statement, bind [][]connectors.Value) (*connectors.Block, pgconn.CommandTag, error) {
 	rows := &pgRows{p: x.p, rr: rr, pr: pr, st: st}
+	if st.byKey {
+		rows.entries.index(bind)
+	}
 	block := &connectors.Block{Columns: len(st.cells)}
 	for rr.NextRow() {
 		rows.row(block, rr.Values())

@@ -227,8 +227,12 @@ func (m *Mutation) Apply(ctx context.Context) {
 	ctx, cancel := within(ctx, m.r.limits.Timeout)
 	defer cancel()
 	for i := range m.Changes {
+		steps := m.reads(i)
 		effect, err := m.apply(ctx, &m.Changes[i])
 		m.Effects[i] = effect
+		if err == nil {
+			m.keep(steps, effect)
+		}
 		m.e.Cache.Wrote(m.Changes[i].Source)
 		if err != nil {
 			m.failed(i, effect, err)

@@ -26,6 +26,8 @@ type run struct {
 	// written are the keys of the records that each write left, for the steps
 	// that read them.
 	written [][][]connectors.Value
+	// given are the answers of steps, by id, that came with a write's effect.
+	given map[int]*connectors.Block
 
 	wg    sync.WaitGroup
 	slots chan struct{}
