@@ -21,7 +21,6 @@ type machine struct {
 	w        *world
 	handles  []string
 	policyNo int
-	failAt   string // the crash point of the next round
 }
 
 func TestMachine(t *testing.T) {

@@ -64,10 +64,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 type root struct{ pool *pgxpool.Pool }
 
 // Query implements generated.ResolverRoot.
-func (r root) Query() generated.QueryResolver { return queries{r.pool} }
+func (r root) Query() generated.QueryResolver { return queries(r) }
 
 // Mutation implements generated.ResolverRoot.
-func (r root) Mutation() generated.MutationResolver { return mutations{r.pool} }
+func (r root) Mutation() generated.MutationResolver { return mutations(r) }
 
 // Artist implements generated.ResolverRoot.
 func (r root) Artist() generated.ArtistResolver { return artists{} }
