@@ -24,6 +24,7 @@ const (
 	paramText                      // text as it is
 	paramBind                      // one column of Query.Bind
 	paramBinds                     // all of Query.Bind as JSON
+	paramEntry                     // one column of the only entry of Query.Bind
 )
 
 // A param is one placeholder of a statement.
@@ -32,7 +33,7 @@ type param struct {
 	operand connectors.Operand
 	typ     *sqlType
 	field   string     // the input at fault
-	column  int        // paramBind: the index of the bind field
+	column  int        // paramBind, paramEntry: the index of the bind field
 	types   []*sqlType // paramBinds: the types of the bind fields
 }
 

@@ -10,10 +10,25 @@ import (
 // dropped: it costs compiling again and nothing else.
 const cacheSize = 1024
 
-// A cacheKey is a shape and which values of its cursors are null.
+// A cacheKey is a shape and the form of its values.
 type cacheKey struct {
-	key           string
+	key  string
+	form form
+}
+
+// A form is what of a query's values decides its SQL: which values of the
+// cursors are null, and whether there is a single entry to join with.
+type form struct {
 	after, before uint32
+	one           bool
+}
+
+// formOf is the form of a query's values.
+func formOf(q *connectors.Query) form {
+	s := q.Select
+	f := form{one: len(q.Bind) == 1 && len(s.Bind) == 1 && s.Page == nil && s.Aggregate == nil}
+	f.after, f.before = cursorMasks(s, q.Args)
+	return f
 }
 
 // A cache keeps compiled selects.
@@ -24,19 +39,19 @@ type cache struct {
 
 // get returns the compiled select, compiling it where it is not there. A select
 // without a key is compiled each time.
-func (c *cache) get(m *model, s *connectors.Select, args []connectors.Value) (*statement, error) {
-	after, before := cursorMasks(s, args)
+func (c *cache) get(m *model, q *connectors.Query) (*statement, error) {
+	s, f := q.Select, formOf(q)
 	if s.Key == "" {
-		return compileSelect(m, s, after, before)
+		return compileSelect(m, s, f)
 	}
-	key := cacheKey{s.Key, after, before}
+	key := cacheKey{s.Key, f}
 	c.mu.RLock()
 	st := c.byID[key]
 	c.mu.RUnlock()
 	if st != nil {
 		return st, nil
 	}
-	st, err := compileSelect(m, s, after, before)
+	st, err := compileSelect(m, s, f)
 	if err != nil {
 		return nil, err
 	}

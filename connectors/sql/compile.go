@@ -37,8 +37,7 @@ type compiler struct {
 	s     *connectors.Select
 	t     *table
 	byKey bool
-	// nulls are the masks of the cursors, After and Before.
-	after, before uint32
+	form
 }
 
 // alias of the collection's records in every statement.
@@ -62,7 +61,7 @@ func cursorMasks(s *connectors.Select, args []connectors.Value) (after, before u
 }
 
 // compileSelect writes the SQL of a select.
-func compileSelect(m *model, s *connectors.Select, after, before uint32) (*statement, error) {
+func compileSelect(m *model, s *connectors.Select, f form) (*statement, error) {
 	if s.Function != "" {
 		return nil, connectors.Errorf(connectors.CodeUnsupported, "the system has no functions that can be called")
 	}
@@ -70,7 +69,7 @@ func compileSelect(m *model, s *connectors.Select, after, before uint32) (*state
 	if err != nil {
 		return nil, err
 	}
-	c := &compiler{conditions: conditions{m: m, b: &builder{d: m.d}}, s: s, t: t, after: after, before: before}
+	c := &compiler{conditions: conditions{m: m, b: &builder{d: m.d}}, s: s, t: t, form: f}
 	st := &statement{bind: len(s.Bind) > 0, maxRows: s.MaxRows}
 	if s.Aggregate != nil {
 		st.cells, err = c.aggregate()
@@ -307,8 +306,14 @@ func (c *compiler) recordsByKey(f *column) ([]cell, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries := c.b.add(param{kind: paramBind, typ: &f.typ, field: f.name})
-	where, err := c.where(mainAlias, terms, c.m.d.in(key, entries, &f.typ, false))
+	var join string
+	if c.one {
+		// An array would be planned anew each time.
+		join = key + " = " + c.b.add(param{kind: paramEntry, typ: &f.typ, field: f.name})
+	} else {
+		join = c.m.d.in(key, c.b.add(param{kind: paramBind, typ: &f.typ, field: f.name}), &f.typ, false)
+	}
+	where, err := c.where(mainAlias, terms, join)
 	if err != nil {
 		return nil, err
 	}

@@ -111,7 +111,7 @@ func (e *Engine) selected(q *connectors.Query) (*statement, error) {
 	if len(q.Select.Bind) == 0 && len(q.Bind) > 0 {
 		return nil, connectors.Errorf(connectors.CodeBadInput, "entries to join need fields")
 	}
-	return e.cache.get(e.model, q.Select, q.Args)
+	return e.cache.get(e.model, q)
 }
 
 // Watch is not offered yet.

@@ -5,7 +5,7 @@ import "github.com/countersign/countersign/connectors"
 // Compile gives tests the text of a select and how many parameters it has.
 func (e *Engine) Compile(s *connectors.Select, args []connectors.Value) (text string, params int, err error) {
 	after, before := cursorMasks(s, args)
-	st, err := compileSelect(e.model, s, after, before)
+	st, err := compileSelect(e.model, s, form{after: after, before: before})
 	if err != nil {
 		return "", 0, err
 	}

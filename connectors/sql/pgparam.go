@@ -84,6 +84,18 @@ func (a *pgArgs) param(p *param, q *connectors.Query) (isNull bool, err error) {
 		}
 		a.buf = append(a.buf, '}')
 		return false, nil
+	case paramEntry:
+		if err := checkEntries(p, q); err != nil {
+			return false, err
+		}
+		v := q.Bind[0][p.column]
+		if v.IsNull() {
+			return true, nil
+		}
+		if a.buf, err = pgAppendText(a.buf, v, p.typ.scalar); err != nil {
+			return false, badValue(p, err.Error())
+		}
+		return false, nil
 	case paramLimit, paramOffset:
 		n, err := pageNumber(p, q.Args)
 		if err != nil || n < 0 {

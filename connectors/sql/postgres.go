@@ -112,7 +112,7 @@ func (postgres) placeholder(n int, p *param) string {
 		return text + "::bool"
 	case paramLimit, paramOffset:
 		return text + "::int8"
-	case paramValue:
+	case paramValue, paramEntry:
 		if p.typ.list {
 			return text + "::" + p.typ.param + "[]"
 		}
