@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/countersign/countersign/connectors"
 )
@@ -53,6 +54,10 @@ func readPost(r *http.Request, limit int64) (*Request, []Error) {
 	}
 	if err != nil {
 		return nil, decodeError(err)
+	}
+	if !utf8.Valid(body) {
+		// The decoder would put another character in the place of each wrong byte.
+		return nil, refuse(connectors.CodeBadInput, "the body is not UTF-8")
 	}
 	req := new(Request)
 	if scanRequest(body, req) {
@@ -123,6 +128,11 @@ func readGet(r *http.Request, limit int64) (*Request, []Error) {
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, refuse(connectors.CodeBadInput, "the query string cannot be read")
+	}
+	for _, name := range [...]string{"query", "operationName", "variables", "extensions"} {
+		if !utf8.ValidString(q.Get(name)) {
+			return nil, refuse(connectors.CodeBadInput, "%s is not UTF-8", name)
+		}
 	}
 	req := &Request{Query: q.Get("query"), OperationName: q.Get("operationName")}
 	if text := q.Get("variables"); text != "" {
