@@ -14,8 +14,6 @@ import (
 	"github.com/countersign/countersign/graph/model"
 	"github.com/countersign/countersign/policy"
 	"github.com/countersign/countersign/policy/audit"
-	"github.com/countersign/countersign/policy/identity"
-	"github.com/countersign/countersign/proposals"
 )
 
 // AdminRole is the role that sees the whole audit log and every source's state,
@@ -83,14 +81,4 @@ type SourceState struct {
 // empty, before a place (0: from the newest).
 type AuditLog interface {
 	Events(ctx context.Context, tenant, subject string, before int64, limit int) ([]audit.Record, error)
-}
-
-// A Resolver is the root of the resolvers. Its fields are set before the first
-// operation and not changed.
-type Resolver struct {
-	Proposals *proposals.Service
-	Identity  *identity.Service
-	Audit     AuditLog
-	// Sources lists the state of every configured source.
-	Sources func() []SourceState
 }
