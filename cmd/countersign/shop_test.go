@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -96,10 +97,10 @@ p, bot, shop.item, read, allow
 p, bot, shop.item{stock price}, update, propose
 `
 
-func newShop(t testing.TB, sources string) *shopSite {
+func newShop(t testing.TB, sources string, secrets ...string) *shopSite {
 	t.Helper()
 	s := &shopSite{issuer: newIssuer(t)}
-	s.site = newSite(t, map[string]string{"policy/policy.csv": shopPolicy, "policy/approvals.yaml": yardApprovals,
+	s.site = newSite(t, map[string]string{"policy/policy.csv": shopPolicy, "policy/approvals.yaml": yardApprovals, ".env": strings.Join(secrets, ""),
 		"countersign.yaml": fmt.Sprintf(`version: 1
 sources:
   shop: { connector: sqlite, url: shop.db, outcome: transactional }
