@@ -44,10 +44,7 @@ func (w *writing) once(ctx context.Context) (effect *connectors.Effect, ok bool,
 	if err != nil {
 		return nil, true, err
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, true, connectors.AsError(err)
-	}
-	results, err := tx.pipeline(ctx, calls)
+	results, err := tx.together(ctx, calls)
 	if err != nil {
 		return nil, true, w.onceError(ctx, t, s, results, err)
 	}
@@ -129,43 +126,56 @@ func (w *writing) onceError(ctx context.Context, t *table, s *connectors.Step, r
 	return w.blame(ctx, t, s, nil, coded(err))
 }
 
-// A pgResult is the answer to one statement of a pipeline.
+// A pgResult is the answer to one of several statements.
 type pgResult struct {
 	block    *connectors.Block
 	affected int64
 }
 
-// pipeline runs statements as one transaction in one round trip: what is sent
-// without BEGIN up to a synchronisation is one, which that commits. The results
-// are those before an error. Only an error that the database itself gave proves
-// that nothing was done.
-func (x *pgTx) pipeline(ctx context.Context, calls []pgCall) ([]pgResult, error) {
+// together runs statements as one transaction in one round trip: what is sent
+// without BEGIN up to a synchronisation is one, which that commits; a constraint
+// that was deferred is looked at only then. The results are those before an
+// error. Once it is sent, only an error that the database itself gave proves that
+// nothing was done.
+func (x *pgTx) together(ctx context.Context, calls []pgCall) ([]pgResult, error) {
 	c := x.conn.Conn().PgConn()
+	args := x.p.args.get()
+	defer x.p.args.put(args)
+	var batch pgconn.Batch
 	prepared := make([]*pgPrepared, len(calls))
-	encoded := make([]*pgArgs, len(calls))
 	for i, call := range calls {
-		encoded[i] = x.p.args.get()
-		defer x.p.args.put(encoded[i])
-		if err := encoded[i].encode(call.st.params, call.q); err != nil {
-			return nil, err
-		}
 		var err error
 		if prepared[i], err = x.p.prepared(ctx, c, call.st); err != nil {
 			return nil, err
 		}
+		if err := args.encode(call.st.params, call.q); err != nil {
+			return nil, err
+		}
+		batch.ExecStatement(prepared[i].sd, args.values, nil, binaryFormat())
 	}
-	pipe := c.StartPipeline(ctx)
-	for i := range calls {
-		pipe.SendQueryStatement(prepared[i].sd, encoded[i].values, nil, binaryFormat())
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
-	err := pipe.Sync()
-	var results []pgResult
-	if err == nil {
-		results, err = x.results(pipe, prepared, calls)
+	if c.IsClosed() {
+		return nil, unavailable()
 	}
 	x.start = nil
-	if closing := pipe.Close(); err == nil {
+	answers := c.ExecBatch(ctx, &batch)
+	results := make([]pgResult, 0, len(calls))
+	var err error
+	for i := 0; i < len(calls) && err == nil && answers.NextResult(); i++ {
+		var r pgResult
+		var tag pgconn.CommandTag
+		if r.block, tag, err = x.read(answers.ResultReader(), prepared[i], calls[i].st, calls[i].q.Bind); err == nil {
+			r.affected = tag.RowsAffected()
+			results = append(results, r)
+		}
+	}
+	if closing := answers.Close(); err == nil {
 		err = closing
+	}
+	if err == nil && len(results) < len(calls) {
+		err = errors.New("the database answered less than it was asked")
 	}
 	var pg *pgconn.PgError
 	switch {
@@ -179,31 +189,3 @@ func (x *pgTx) pipeline(ctx context.Context, calls []pgCall) ([]pgResult, error)
 	}
 	return results, connectors.Errorf(connectors.CodeOutcomeUnknown, "the connection was lost while the change was made; it may or may not have been done").WithCause(err)
 }
-
-// results reads the answers to the statements, and to the synchronisation: a
-// constraint that was deferred is looked at only then.
-func (x *pgTx) results(pipe *pgconn.Pipeline, prepared []*pgPrepared, calls []pgCall) ([]pgResult, error) {
-	results := make([]pgResult, 0, len(calls))
-	for i, call := range calls {
-		answer, err := pipe.GetResults()
-		if err != nil {
-			return results, err
-		}
-		rr, ok := answer.(*pgconn.ResultReader)
-		if !ok {
-			return results, errOutOfTurn
-		}
-		block, tag, err := x.read(rr, prepared[i], call.st, call.q.Bind)
-		if err != nil {
-			return results, err
-		}
-		results = append(results, pgResult{block: block, affected: tag.RowsAffected()})
-	}
-	answer, err := pipe.GetResults()
-	if _, ok := answer.(*pgconn.PipelineSync); err == nil && !ok {
-		err = errOutOfTurn
-	}
-	return results, err
-}
-
-var errOutOfTurn = errors.New("the database answered out of turn")
