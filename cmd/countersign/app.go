@@ -47,6 +47,7 @@ type app struct {
 	log      *slog.Logger
 	store    *store.Store
 	sources  *sources
+	cache    *execute.Cache
 	identity *identity.Service
 	service  *proposals.Service
 	executor *proposals.Executor
@@ -89,11 +90,11 @@ func openApp(ctx context.Context, p *project, dataDir string, log *slog.Logger) 
 		}
 		a.sources.add(gate, name, s.Connector, c, s.Limits)
 	}
-	cache, err := newCache(p.cfg)
+	a.cache, err = newCache(p.cfg)
 	if err != nil {
 		return a, err
 	}
-	exec := &execute.Executor{Sources: a.sources.gated, Issuer: issuer, Cache: cache}
+	exec := &execute.Executor{Sources: a.sources.gated, Issuer: issuer, Cache: a.cache}
 	return a, a.assemble(p, exec, issuer, keys)
 }
 
@@ -321,6 +322,9 @@ func (a *app) close() error {
 	var errs []error
 	if a.sources != nil {
 		errs = append(errs, a.sources.close())
+	}
+	if a.cache != nil {
+		a.cache.Close()
 	}
 	if a.store != nil {
 		errs = append(errs, a.store.Close())

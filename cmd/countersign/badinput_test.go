@@ -36,7 +36,7 @@ func deskYAML(base string) string {
     url: %[1]s
     collections:
       tickets: { list: listTickets, get: getTicket, update: updateTicket, key: [id], page: { style: cursor, next: links.next, size: "page[size]" }, filter: { status: status } }
-    outcome: { "*": { class: idempotent, header: Idempotency-Key, keep: 24h, comparesBody: true } }
+    outcome: { "*": { class: idempotent, header: Idempotency-Key, keep: 24h } }
 `, base)
 }
 

@@ -40,7 +40,7 @@ sources:
     auth: { bearer: "${DESK_TOKEN}" }
     collections:
       tickets: { list: listTickets, get: getTicket, update: updateTicket, key: [id], page: { style: cursor, next: links.next, size: "page[size]" } }
-    outcome: { "*": { class: idempotent, header: Idempotency-Key, keep: 24h, comparesBody: true } }
+    outcome: { "*": { class: idempotent, header: Idempotency-Key, keep: 24h } }
   plain: { connector: openapi, prefix: plain, spec: plain.json, url: %[2]s }
 agents:
   bot: { owner: asker, purpose: Tests, roles: [bot], actsFor: required }

@@ -70,6 +70,9 @@ type proposalChange struct {
 	}
 }
 
+// printRaw prints what the graph answered, under the graph's own names.
+func printRaw(e *env, raw json.RawMessage) error { return printJSON(e.stdout, raw) }
+
 func text(s *string) string {
 	if s == nil {
 		return ""
@@ -88,9 +91,7 @@ func (l *proposalsList) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	var res struct {
-		Proposals *struct{ Nodes []proposal }
-	}
+	var res struct{ Proposals json.RawMessage }
 	vars := map[string]any{}
 	if len(l.State) > 0 {
 		vars["f"] = map[string]any{"state": map[string]any{"in": l.State}}
@@ -98,15 +99,18 @@ func (l *proposalsList) Run(e *env) error {
 	if err := c.graph(`query($f: ProposalFilter) { proposals(filter: $f, first: 100) { nodes { `+proposalFields+` } } }`, vars, &res); err != nil {
 		return err
 	}
-	nodes := []proposal{}
-	if res.Proposals != nil {
-		nodes = res.Proposals.Nodes
-	}
 	if l.JSON {
-		return printJSON(e.stdout, nodes)
+		return printRaw(e, res.Proposals)
+	}
+	var page *struct{ Nodes []proposal }
+	if err := json.Unmarshal(res.Proposals, &page); err != nil {
+		return err
 	}
 	rows := [][]string{{"ID", "STATE", "WHAT", "BY", "EXPIRES"}}
-	for _, p := range nodes {
+	if page == nil {
+		return table(e.stdout, rows)
+	}
+	for _, p := range page.Nodes {
 		rows = append(rows, []string{p.ID, p.State, p.what(), p.by(), p.ExpiresAt})
 	}
 	return table(e.stdout, rows)
@@ -153,12 +157,16 @@ func (s *proposalsShow) Run(e *env) error {
 	if err != nil {
 		return err
 	}
+	if s.JSON {
+		var res struct{ Proposal json.RawMessage }
+		if err := c.graph(`query($id: ID!) { proposal(id: $id) { `+proposalFields+` } }`, map[string]any{"id": s.ID}, &res); err != nil {
+			return err
+		}
+		return printRaw(e, res.Proposal)
+	}
 	p, err := c.proposal(s.ID)
 	if err != nil {
 		return err
-	}
-	if s.JSON {
-		return printJSON(e.stdout, p)
 	}
 	p.print(e)
 	return nil
@@ -188,7 +196,7 @@ func (p *proposal) print(e *env) {
 	for _, s := range p.Requirement.Seats {
 		who := text(s.Role)
 		if s.Confirm {
-			who = "confirmation by the requester " + who
+			who = strings.TrimSuffix("confirmation by the requester, or "+who, ", or ")
 		}
 		e.printf("needs %d × %s, has %d\n", s.Count, plain(who), s.Filled)
 	}

@@ -94,6 +94,9 @@ func (c *checkCmd) Run(e *env) error {
 	}
 	p, problems := loadProject(c.Config)
 	if c.JSON {
+		if problems == nil {
+			problems = []config.Problem{}
+		}
 		if err := printJSON(e.stdout, problems); err != nil {
 			return err
 		}

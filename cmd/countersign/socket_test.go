@@ -115,12 +115,32 @@ func (s *socket) data(t testing.TB) *answer {
 	return a
 }
 
+// of is the next message of one operation: others may be ending.
+func (s *socket) of(t testing.TB, id string) *message {
+	t.Helper()
+	for {
+		m, err := s.read()
+		if err != nil {
+			t.Fatalf("waiting for operation %s: %v", id, err)
+		}
+		if m.ID == id {
+			return m
+		}
+	}
+}
+
 // ask runs one query to its end.
 func (s *socket) ask(t testing.TB, id, query string) *answer {
 	t.Helper()
 	s.subscribe(t, id, query)
-	a := s.data(t)
-	s.next(t, "complete")
+	m := s.of(t, id)
+	a := &answer{raw: string(m.Payload)}
+	if err := json.Unmarshal(m.Payload, a); err != nil {
+		t.Fatalf("%s: %v", m.Type, err)
+	}
+	if end := s.of(t, id); end.Type != "complete" {
+		t.Fatalf("%s came, not complete", end.Type)
+	}
 	return a
 }
 

@@ -17,8 +17,8 @@ import (
 	"github.com/countersign/countersign/proposals"
 )
 
-// A Config is what the door is made of. Every field but Origins, PublicURL and
-// Explain is needed.
+// A Config is what the door is made of. Every field but Origins, PublicURL,
+// PublicHost and Metrics is needed.
 type Config struct {
 	Identity  *identity.Service
 	Executor  *execute.Executor
@@ -61,7 +61,9 @@ type Gateway struct {
 	snapshot atomic.Pointer[Snapshot]
 	mux      *http.ServeMux
 	socket   socket
-	// open counts subscriptions, for Close to wait for.
+	// open counts WebSockets, for Close to wait for; mu keeps new ones from
+	// coming once it waits.
+	mu      sync.Mutex
 	open    sync.WaitGroup
 	closing context.Context
 	stop    context.CancelFunc
@@ -91,10 +93,23 @@ func (g *Gateway) Swap(s *Snapshot) { g.snapshot.Store(s) }
 // Snapshot is the one in force.
 func (g *Gateway) Snapshot() *Snapshot { return g.snapshot.Load() }
 
-// Close ends subscriptions and waits for them.
+// Close ends subscriptions and waits for their connections.
 func (g *Gateway) Close() {
+	g.mu.Lock()
 	g.stop()
+	g.mu.Unlock()
 	g.open.Wait()
+}
+
+// enter counts one connection more; false once the gateway ends.
+func (g *Gateway) enter() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closing.Err() != nil {
+		return false
+	}
+	g.open.Add(1)
+	return true
 }
 
 // ServeHTTP implements http.Handler.

@@ -52,8 +52,8 @@ type Outcome struct {
 	Class         string        `yaml:"class"`
 	Header        string        `yaml:"header"`
 	Keep          time.Duration `yaml:"keep"`
-	ComparesBody  bool          `yaml:"comparesBody"`
-	ReplaysErrors bool          `yaml:"replaysErrors"`
+	ComparesBody  Later         `yaml:"comparesBody"`
+	ReplaysErrors Later         `yaml:"replaysErrors"`
 	IfMatch       Later         `yaml:"ifMatch"`
 	Tag           Later         `yaml:"tag"`
 	By            Later         `yaml:"by"`
