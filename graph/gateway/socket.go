@@ -8,7 +8,6 @@ import (
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/handler/transport"
-	"github.com/coder/websocket"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
@@ -51,13 +50,17 @@ func (g *Gateway) serveSocket(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	if !g.enter() {
+		writeText(w, http.StatusServiceUnavailable, "this server is ending\n")
+		return
+	}
+	defer g.open.Done()
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(g.closing, cancel)()
 	exec := &executor{g: g, cred: cred, traceID: traceOf(r)}
-	conn := &closeCode{exec: exec}
 	ws := transport.Websocket{
-		Implementation:        conn,
+		Implementation:        &acceptor{exec: exec},
 		InitTimeout:           initTimeout,
 		KeepAlivePingInterval: 0,
 		PingPongInterval:      pingEvery,
@@ -83,12 +86,11 @@ func (x *executor) begin(ctx context.Context, payload transport.InitPayload) (co
 	}
 	x.principal = p
 	ctx, cancel := context.WithCancel(ctx)
-	x.g.open.Add(1)
-	go func() {
-		defer x.g.open.Done()
+	// The handler is counted already, and ends after this.
+	x.g.open.Go(func() {
 		defer cancel()
 		x.watchCredential(ctx)
-	}()
+	})
 	x.cancel = cancel
 	return ctx, nil, nil
 }
@@ -196,42 +198,4 @@ func (x *executor) list(errs []Error) gqlerror.List {
 		out[i] = errs[i].gql(x.traceID)
 	}
 	return out
-}
-
-// closeCode accepts connections, and closes one whose credential was revoked
-// with the code that says so.
-type closeCode struct {
-	transport.CoderWebsocketImplementation
-	exec *executor
-}
-
-// Accept implements transport.WebsocketImplementation. The origin was checked
-// where it matters, before.
-func (c *closeCode) Accept(w http.ResponseWriter, r *http.Request, o transport.WebsocketAcceptOptions) (transport.WebsocketConn, error) {
-	c.AcceptOptions = websocket.AcceptOptions{InsecureSkipVerify: true}
-	conn, err := c.CoderWebsocketImplementation.Accept(w, r, o)
-	if err != nil {
-		return nil, err
-	}
-	return &codedConn{WebsocketConn: conn, exec: c.exec}, nil
-}
-
-type codedConn struct {
-	transport.WebsocketConn
-	exec *executor
-}
-
-// WriteClose closes with the code that is true.
-func (c *codedConn) WriteClose(code int, reason string) error {
-	if c.exec.revoked.Load() {
-		code, reason = closeUnauthenticated, "the credential is not valid any more"
-	}
-	return c.WebsocketConn.WriteClose(code, reason)
-}
-
-// SetReadLimit keeps the bound on messages, which wrapping would lose.
-func (c *codedConn) SetReadLimit(limit int64) {
-	if l, ok := c.WebsocketConn.(transport.WebsocketReadLimiter); ok {
-		l.SetReadLimit(limit)
-	}
 }
