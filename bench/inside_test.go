@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -112,9 +113,13 @@ func (d *door) request(b []byte) (*http.Request, *bytes.Reader) {
 	return r, reader
 }
 
+// clients is how many ask at once.
+const clients = 32
+
 // benchmark asks one scenario, again and again, past the network: the handler
-// is called as net/http calls it. Profiles of it (-cpuprofile, -memprofile with
-// -memprofilerate 1) show where the time of a request goes.
+// is called as net/http calls it, by as many at once as in the comparison.
+// Profiles of it (-cpuprofile, -memprofile with -memprofilerate 1) show where the
+// time of a request goes.
 func benchmark(b *testing.B, name string) {
 	url := connectortest.Postgres(b)
 	if err := lab.Fill(b.Context(), url, 100_000); err != nil {
@@ -125,20 +130,22 @@ func benchmark(b *testing.B, name string) {
 	for i := range requests {
 		requests[i] = s.body(s.countersign, uint64(i))
 	}
-	w := &response{header: http.Header{}}
-	r, reader := d.request(nil)
 	b.ReportAllocs()
-	n := 0
-	for b.Loop() {
-		reader.Reset(requests[n%len(requests)])
-		w.body.Reset()
-		d.ServeHTTP(w, r)
-		if w.status != http.StatusOK || !bytes.HasPrefix(w.body.Bytes(), []byte(`{"data":{"`)) {
-			b.Fatalf("status %d: %s", w.status, w.body.Bytes())
+	b.SetParallelism(clients / runtime.GOMAXPROCS(0))
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		w := &response{header: http.Header{}}
+		r, reader := d.request(nil)
+		for n := 0; pb.Next(); n++ {
+			reader.Reset(requests[n%len(requests)])
+			w.body.Reset()
+			d.ServeHTTP(w, r)
+			if w.status != http.StatusOK || !bytes.HasPrefix(w.body.Bytes(), []byte(`{"data":{"`)) {
+				b.Errorf("status %d: %s", w.status, w.body.Bytes())
+				return
+			}
 		}
-		n++
-	}
-	b.SetBytes(int64(w.body.Len()))
+	})
 }
 
 // BenchmarkPointRead is one record by key.
