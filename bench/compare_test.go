@@ -37,7 +37,7 @@ func TestContendersAnswerEqually(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	url := connectortest.Postgres(t)
-	if err := lab.Fill(t.Context(), url, 20_000); err != nil {
+	if err := lab.Fill(t.Context(), url, 100_000); err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
@@ -60,7 +60,7 @@ func TestContendersAnswerEqually(t *testing.T) {
 			if !c.does(s) {
 				continue
 			}
-			r, err := load.Run(t.Context(), load.Options{Address: c.address, Requests: s.requests(c), Connections: 4, Duration: 100 * time.Millisecond, MinBytes: shortest / 2})
+			r, err := load.Run(t.Context(), load.Options{Address: c.address, Requests: s.requests(c), Connections: 4, Duration: 100 * time.Millisecond, MinBytes: rightSize(shortest)})
 			if err != nil || r.Bad > 0 || r.Requests == 0 {
 				t.Errorf("%s: %s: %+v, %v", s.name, c.name, r, err)
 			}

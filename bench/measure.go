@@ -63,8 +63,7 @@ func (m *series) measure(ctx context.Context, s *scenario, contenders []*contend
 			if requests[c] == nil {
 				continue
 			}
-			// Answers of other values may be a little shorter.
-			x, err := m.run(ctx, s, c, requests[c], m.o.duration, shortest/2)
+			x, err := m.run(ctx, s, c, requests[c], m.o.duration, rightSize(shortest))
 			if err != nil {
 				return err
 			}
@@ -95,5 +94,9 @@ func (m *series) run(ctx context.Context, s *scenario, c *contender, requests []
 	return sample{Scenario: s.name, Contender: c.name, PerSecond: float64(r.Requests) / r.Elapsed.Seconds(), ServerCPU: per(server), DatabaseCPU: per(database),
 		P50: milliseconds(r.P50), P99: milliseconds(r.P99), Bad: r.Bad, Others: max(0, others.Seconds()/r.Elapsed.Seconds())}, nil
 }
+
+// rightSize is how long a right answer is at least: other values may give a
+// shorter one than those looked at, but none without a record.
+func rightSize(shortest int) int { return min(shortest/2, 100) }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
