@@ -18,7 +18,11 @@ func (g *Gateway) write(ctx context.Context, c *call) *Response {
 	if errs != nil {
 		return c.refused(errs)
 	}
-	opts, bad := p.WriteOptions(in, c.writeExtension())
+	ext, bad := c.writeExtension()
+	if bad != nil {
+		return c.refused([]Error{fromError(bad, nil)})
+	}
+	opts, bad := p.WriteOptions(in, ext)
 	if bad != nil {
 		return c.refused(planErrors(bad))
 	}
@@ -44,18 +48,27 @@ func (g *Gateway) write(ctx context.Context, c *call) *Response {
 	return g.payloads(ctx, c, m)
 }
 
-// writeExtension is extensions.write of the request.
-func (c *call) writeExtension() any {
+// writeExtension is extensions.write of the request. What cannot be read as
+// options is refused: a preview asked for in a wrong form must not be a write.
+func (c *call) writeExtension() (any, *connectors.Error) {
 	if len(c.req.Extensions) == 0 {
-		return nil
+		return nil, nil
 	}
-	var ext struct {
-		Write map[string]any `json:"write"`
+	var ext map[string]json.RawMessage
+	if json.Unmarshal(c.req.Extensions, &ext) != nil {
+		return nil, connectors.Errorf(connectors.CodeBadInput, "extensions must be an object")
 	}
-	if json.Unmarshal(c.req.Extensions, &ext) != nil || ext.Write == nil {
-		return nil
+	if len(ext["write"]) == 0 {
+		return nil, nil
 	}
-	return ext.Write
+	var write map[string]any
+	if json.Unmarshal(ext["write"], &write) != nil {
+		return nil, connectors.Errorf(connectors.CodeBadInput, "extensions.write must be an object")
+	}
+	if write == nil {
+		return nil, nil
+	}
+	return write, nil
 }
 
 // digest tells requests under one idempotency key apart. Maps are encoded with

@@ -61,7 +61,8 @@ type PageInfo { hasNextPage: Boolean! hasPreviousPage: Boolean! startCursor: Str
 
 // New reads a world: the files schema (see parseSources), graph.graphql,
 // data.json ({"source.collection": [records]}), functions.json
-// ({"source.function": answer}) and policy.csv of an archive.
+// ({"source.function": answer}), policy.csv and approvals.yaml of an archive.
+// control.graphqls takes the place of what payloads need of the control plane.
 func New(a *txtar.Archive) (*World, error) {
 	files := map[string]string{}
 	for _, f := range a.Files {
@@ -76,6 +77,9 @@ func New(a *txtar.Archive) (*World, error) {
 		codes = append(codes, string(c))
 	}
 	sdl := control + "enum ErrorCode { " + strings.Join(codes, " ") + " }"
+	if whole, ok := files["control.graphqls"]; ok {
+		sdl = whole
+	}
 	w := &World{Memory: map[string]*connectortest.Memory{}, schemas: map[string]*ast.Schema{}, Limits: plan.Limits{Cost: 1 << 30}}
 	var problems []policy.Problem
 	w.Catalog, problems = catalog.Build(sources, []catalog.SDLFile{{Name: "graph.graphql", Text: files["graph.graphql"]}},
@@ -83,8 +87,11 @@ func New(a *txtar.Archive) (*World, error) {
 	if w.Catalog == nil {
 		return nil, fmt.Errorf("catalog: %v", problems)
 	}
-	w.Engine, problems = policy.Load([]policy.File{{Name: "policy.csv", Data: []byte(files["policy.csv"])}},
-		catalog.NewBinder(w.Catalog), policy.Options{CatalogVersion: w.Catalog.Version})
+	rights := []policy.File{{Name: "policy.csv", Data: []byte(files["policy.csv"])}}
+	if text, ok := files["approvals.yaml"]; ok {
+		rights = append(rights, policy.File{Name: "approvals.yaml", Data: []byte(text)})
+	}
+	w.Engine, problems = policy.Load(rights, catalog.NewBinder(w.Catalog), policy.Options{CatalogVersion: w.Catalog.Version})
 	if w.Engine == nil {
 		return nil, fmt.Errorf("policy: %v", problems)
 	}
