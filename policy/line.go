@@ -316,7 +316,7 @@ func (l *loader) sense(file string, row row, ln *line) {
 			message, hint = "a collection cannot be called", "Its acts are read, create, update, delete and approve"
 		}
 		l.add(actsAt.at(0, ProblemMisplaced, message, hint))
-	} else if ln.acts&offered == 0 && ln.effect != Denied {
+	} else if ln.acts&offered == 0 && ln.effect != Denied && !ln.everything() {
 		l.add(Problem{File: file, Line: row.line, Column: row.cells[3].column, Code: ProblemUnavailable, Warning: true,
 			Message: "the source does not offer " + ln.acts.String() + " on " + ln.ref.Object + ": the line gives nothing"})
 	}
