@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"sort"
 	"strconv"
+	"sync"
 
 	"github.com/gowebpki/jcs"
 )
@@ -119,8 +120,20 @@ func CanonicalJSON(v any) ([]byte, error) {
 // Digest is the SHA-256 of the canonical form of the change: everything that
 // decides what is sent and what must hold, and nothing else.
 func (c *Change) Digest() [sha256.Size]byte {
-	return sha256.Sum256(c.AppendCanonical(make([]byte, 0, 1024)))
+	held := forms.Get().(*[]byte)
+	*held = c.AppendCanonical((*held)[:0])
+	sum := sha256.Sum256(*held)
+	if cap(*held) <= maxForm {
+		forms.Put(held)
+	}
+	return sum
 }
+
+// forms is a pool of memory only; it holds no state.
+var forms = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
+
+// maxForm keeps single large changes from staying in memory.
+const maxForm = 64 << 10
 
 // AppendCanonical appends the canonical form of the change. Members stand in
 // the order of their names.

@@ -96,9 +96,8 @@ func (g *Gate) sweep() {
 }
 
 func (g *Gate) spend(p *Permit, kind PermitKind, source string, c *Change) error {
-	refuse := Errorf(CodeForbidden, "a write without a permit was refused")
 	if p == nil || c == nil {
-		return refuse
+		return unpermitted()
 	}
 	g.mu.Lock()
 	known, ok := g.live[p.nonce]
@@ -108,14 +107,16 @@ func (g *Gate) spend(p *Permit, kind PermitKind, source string, c *Change) error
 	}
 	g.mu.Unlock()
 	if !ok || p.kind != kind || p.source != source || c.Source != source || g.now().After(p.deadline) {
-		return refuse
+		return unpermitted()
 	}
 	d := c.Digest()
 	if subtle.ConstantTimeCompare(d[:], p.digest[:]) != 1 {
-		return refuse
+		return unpermitted()
 	}
 	return nil
 }
+
+func unpermitted() error { return Errorf(CodeForbidden, "a write without a permit was refused") }
 
 // Wrap puts the gate before a connector. It is the outermost decorator, and
 // nobody else keeps the raw connector.

@@ -183,6 +183,9 @@ type entryIndex struct {
 // index prepares the entries. What is no key of the type is refused by the
 // database itself.
 func (x *entryIndex) index(bind [][]connectors.Value) {
+	if len(bind) == 1 {
+		return // every row belongs to it
+	}
 	for i := range bind {
 		v := &bind[i][0]
 		switch v.Kind {
