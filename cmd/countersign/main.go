@@ -82,7 +82,12 @@ func run(e *env, args []string) (code int) {
 		parser.Errorf("%s", err)
 		return exitUsage
 	}
-	if err := kctx.Run(e); err != nil {
+	err = kctx.Run(e)
+	if e.ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		// Asked to end: whatever was under way when the signal came was given up.
+		err = nil
+	}
+	if err != nil {
 		if !errors.Is(err, errSilent) {
 			fmt.Fprintln(e.stderr, "countersign:", errorText(err))
 		}
