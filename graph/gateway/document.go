@@ -3,6 +3,7 @@ package gateway
 import (
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
+	"github.com/vektah/gqlparser/v2/lexer"
 	"github.com/vektah/gqlparser/v2/parser"
 	"github.com/vektah/gqlparser/v2/validator"
 	"github.com/vektah/gqlparser/v2/validator/rules"
@@ -16,6 +17,7 @@ import (
 // the validator writes into the syntax tree. It is read-only afterwards.
 type document struct {
 	text       string
+	tokens     int
 	query      *ast.QueryDocument
 	operations map[string]*operation
 	only       *operation // where there is exactly one
@@ -26,9 +28,9 @@ type document struct {
 type operation struct {
 	doc *document
 	def *ast.OperationDefinition
-	// depth and aliases as counted over fragments.
-	depth, aliases int
-	introspects    bool
+	// depth, aliases and selections as counted over fragments.
+	depth, aliases, selections int
+	introspects                bool
 	// data: sources answer some of its root fields; control: the control plane
 	// does; decides: some of those are more than __typename.
 	data, control, decides bool
@@ -46,7 +48,7 @@ func (s *viewSchema) parse(text string, lim Limits, c *catalog.Catalog) (*docume
 	if err != nil {
 		return nil, syntaxErrors(err)
 	}
-	doc := &document{text: text, query: query, operations: make(map[string]*operation, len(query.Operations))}
+	doc := &document{text: text, tokens: tokens(text), query: query, operations: make(map[string]*operation, len(query.Operations))}
 	for _, def := range query.Operations {
 		op := &operation{doc: doc, def: def, plans: newGenerations[string, *plan.Plan](maxPlans)}
 		if errs := op.measure(query, lim); errs != nil {
@@ -145,21 +147,33 @@ func skipString(text string, i int) int {
 	return i
 }
 
+// tokens counts a document's as the parser does; the document was parsed.
+func tokens(text string) int {
+	lex := lexer.New(&ast.Source{Input: text})
+	for n := 0; ; n++ {
+		if tok, err := lex.ReadToken(); err != nil || tok.Kind == lexer.EOF {
+			return n
+		}
+	}
+}
+
+// spread bounds what fragments multiply to: selections per token allowed.
+const spread = 20
+
 // measure counts depth and aliases with fragments spread, and stops where a
 // limit is passed, so that fragments that multiply cost nothing.
 func (o *operation) measure(query *ast.QueryDocument, lim Limits) []Error {
-	m := measure{query: query, lim: lim, visiting: map[string]bool{}, budget: 20 * lim.Tokens}
+	m := measure{query: query, lim: lim, visiting: map[string]bool{}}
 	m.selections(o.def.SelectionSet, 1)
-	o.depth, o.aliases, o.introspects = m.depth, m.aliases, m.introspects
-	if m.budget <= 0 {
-		return refuse(connectors.CodeCostExceeded, "the operation's fragments multiply to too many fields")
-	}
+	o.depth, o.aliases, o.selections, o.introspects = m.depth, m.aliases, m.count, m.introspects
 	return o.within(lim)
 }
 
 // within compares what was measured with a caller's limits.
 func (o *operation) within(lim Limits) []Error {
 	switch {
+	case o.selections >= spread*lim.Tokens:
+		return refuse(connectors.CodeCostExceeded, "the operation's fragments multiply to too many fields")
 	case o.depth > lim.Depth:
 		return refuse(connectors.CodeDepthExceeded, "the operation nests too deeply; at most %d levels are allowed", lim.Depth)
 	case o.aliases > lim.Aliases:
@@ -175,14 +189,14 @@ type measure struct {
 	lim            Limits
 	visiting       map[string]bool
 	depth, aliases int
-	budget         int
+	count          int
 	introspects    bool
 }
 
 func (m *measure) selections(set ast.SelectionSet, depth int) {
 	for _, sel := range set {
-		m.budget--
-		if m.budget <= 0 || m.aliases > m.lim.Aliases || m.depth > m.lim.Depth {
+		m.count++
+		if m.count >= spread*m.lim.Tokens || m.aliases > m.lim.Aliases || m.depth > m.lim.Depth {
 			return
 		}
 		switch sel := sel.(type) {

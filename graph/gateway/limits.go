@@ -67,7 +67,7 @@ func (r RoleLimits) one(roles []string) Limits {
 	found := false
 	for _, role := range roles {
 		l, ok := r[role]
-		if !ok {
+		if !ok || role == "*" { // everybody has that one; a role of theirs may say less
 			continue
 		}
 		l = merge(base, l, override)

@@ -107,6 +107,9 @@ func (st *viewState) document(text string, c *catalog.Catalog) (*document, []Err
 // within checks a cached document against the limits of this caller: another
 // one of the same shape may have had larger ones.
 func (st *viewState) within(doc *document) []Error {
+	if doc.tokens > st.limits.Tokens {
+		return refuse(connectors.CodeCostExceeded, "the document has more than %d tokens", st.limits.Tokens)
+	}
 	for _, op := range doc.operations {
 		if errs := op.within(st.limits); errs != nil {
 			return errs
