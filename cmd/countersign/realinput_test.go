@@ -136,6 +136,10 @@ func confirmOwnAgent(t *testing.T, n *node, f *foreign, owner, agent string) {
 		t.Fatalf("outcome %s: %s", got, a.raw)
 	}
 	id := a.at("updateEmployee.proposal.id")
+	// One person who may only propose has nobody to decide on it.
+	if a := n.must(t, owner, `mutation { updateEmployee(employeeId: 3, patch: {title: "Boss"}) { outcome errors { code message } } }`, nil); a.at("updateEmployee.errors.0.code") != "NO_ELIGIBLE_REVIEWER" {
+		t.Errorf("the owner's own write: %s", a.raw)
+	}
 	if got := last(); got != "Last2" {
 		t.Errorf("before anybody confirmed the record says %s", got)
 	}
@@ -202,6 +206,45 @@ func TestInitAdds(t *testing.T) {
 	}
 	if s.read(t, "countersign.yaml") != after {
 		t.Error("a refused init changed the file")
+	}
+}
+
+// TestInitOfDocument: an API that its document describes, called as it is.
+func TestInitOfDocument(t *testing.T) {
+	t.Parallel()
+	d, base, _ := deskSource(t)
+	s := newSite(t, nil)
+	said := do(t, "", "init", "--source", "desk=openapi:"+base+"/openapi.json", "--config", s.file("countersign.yaml"))
+	if out, errs, code := command("", "check", "--config", s.file("countersign.yaml")); code != 0 || errs != "" {
+		t.Fatalf("check ended with %d: %s%s", code, out, errs)
+	}
+	s.write(t, "policy/policy.csv", regexp.MustCompile(`(?m)^# p, `).ReplaceAllString(s.read(t, "policy/policy.csv"), "p, "))
+	n := within(t, s)
+	owner := firstOwnerSession(t, n)
+	query := regexp.MustCompile(`(?m)^  (\{ .*\})$`).FindStringSubmatch(said)
+	if query == nil {
+		t.Fatalf("init prints no query:\n%s", said)
+	}
+	n.must(t, owner, query[1], nil)
+	// The examples are about the first call that writes: one of a comment.
+	_, agent := s.addKey(t, "assistant", "owner")
+	a := n.must(t, agent, `mutation { createComment(input: {ticketId: 20, body: "Hello"}) { outcome proposal { id } errors { code message } } }`, nil)
+	if a.at("createComment.outcome") != "PROPOSED" {
+		t.Fatalf("the agent's call: %s", a.raw)
+	}
+	id := a.at("createComment.proposal.id")
+	if p := n.proposal(t, owner, id); !strings.Contains(p.at("proposal.changes.0.request"), "Hello") || p.at("proposal.changes.0.outcomeClass") != "UNVERIFIABLE" {
+		t.Errorf("the owner sees %s", p.raw)
+	}
+	if got := d.Effects()["createComment"]; got != 0 {
+		t.Errorf("%d comments before anybody confirmed", got)
+	}
+	n.approve(t, owner, id)
+	if state := n.settledState(t, owner, id); state != "EXECUTED" || d.Effects()["createComment"] != 1 {
+		t.Errorf("it is %s, with %d effects", state, d.Effects()["createComment"])
+	}
+	if a := n.ask(t, agent, `mutation { createTicket(input: {subject: "x", description: "x", requesterEmail: "a@example.org"}) { outcome } }`, nil); len(a.Errors) == 0 {
+		t.Errorf("the agent calls what no line names: %s", a.raw)
 	}
 }
 

@@ -39,6 +39,9 @@ p, owner, *, approve,                   allow
 `)
 	c, f := p.sampleField()
 	if c == nil {
+		if reads, writes := p.sampleCalls(); writes != nil {
+			b.WriteString(functionExamples(reads, writes))
+		}
 		return b.String()
 	}
 	fmt.Fprintf(&b, `
@@ -48,7 +51,7 @@ p, owner, *, approve,                   allow
 # p, support, %[1]s, read, allow
 # p, support, %[1]s{%[2]s}, update, propose
 
-# An agent reads and proposes. The second line lets the person it acts for do
+# An agent reads and proposes. The last line lets the person it acts for do
 # the same at once: only what a person may do alone can be confirmed by that
 # person alone.
 # p, agent, %[1]s, read, allow
@@ -56,6 +59,47 @@ p, owner, *, approve,                   allow
 # p, owner, %[1]s{%[2]s}, update, allow
 `, c.Object, f.Name)
 	return b.String()
+}
+
+// functionExamples are the examples over a system that has calls only.
+func functionExamples(reads, writes *catalog.Function) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `
+# ---- an example for each role; take the # away
+
+# Support proposes one call.
+# p, support, %[1]s, call, propose
+
+# An agent proposes it. The next line lets the person it acts for do the same at
+# once: only what a person may do alone can be confirmed by that person alone.
+# p, agent, %[1]s, call, propose
+# p, owner, %[1]s, call, allow
+`, writes.Object)
+	if reads != nil {
+		fmt.Fprintf(&b, "\n# Calls that only read need no proposal.\n# p, support, %[1]s, call, allow\n# p, agent, %[1]s, call, allow\n", reads.Object)
+	}
+	return b.String()
+}
+
+// sampleCalls are one function that reads, best one that needs no argument, and
+// one that writes; nil where there is none.
+func (p *project) sampleCalls() (reads, writes *catalog.Function) {
+	for _, f := range p.catalog.Functions {
+		switch {
+		case f.Hidden:
+		case !f.Reads():
+			if writes == nil {
+				writes = f
+			}
+		case reads == nil || needsNothing(f) && !needsNothing(reads):
+			reads = f
+		}
+	}
+	return reads, writes
+}
+
+func needsNothing(f *catalog.Function) bool {
+	return !slices.ContainsFunc(f.Args, func(a *catalog.Field) bool { return !a.Spec.Nullable })
 }
 
 // sampleField is a collection with a key and a text that can be changed; one
@@ -111,7 +155,7 @@ func (p *project) sampleQuery(added []*newSource) string {
 		}
 	}
 	if best == nil {
-		return ""
+		return p.sampleCall(isNew)
 	}
 	inner := ""
 	for _, r := range manyRelations(best) {
@@ -121,6 +165,20 @@ func (p *project) sampleQuery(added []*newSource) string {
 		}
 	}
 	return fmt.Sprintf("{ %s(first: 3) { totalCount nodes { %s%s } } }", best.Plural, strings.Join(sampleFields(best), " "), inner)
+}
+
+// sampleCall calls a function of the new sources that needs no argument.
+func (p *project) sampleCall(isNew map[string]bool) string {
+	for _, f := range p.catalog.Functions {
+		if !isNew[f.Source.Name] || f.Hidden || !f.Reads() || !needsNothing(f) || f.Result == nil {
+			continue
+		}
+		if f.Result.Object == "" {
+			return "{ " + f.Field + " }"
+		}
+		return "{ " + f.Field + " { __typename } }"
+	}
+	return ""
 }
 
 // sampleFields are up to three fields without members.
