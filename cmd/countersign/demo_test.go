@@ -256,3 +256,61 @@ func TestDemoCommands(t *testing.T) {
 	}
 	n.stop(t)
 }
+
+// TestDemoScript: the scripted agent's three proposals wait from the start: one
+// can be approved, one has been overtaken by an edit, one talks.
+func TestDemoScript(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	n := spawn(t, nil, "demo", "--data", dir, "--json", "--listen", freeAddress(t))
+	var d demoLine
+	if err := json.Unmarshal([]byte(n.firstLine(t)), &d); err != nil {
+		t.Fatal(err)
+	}
+	n.url = d.URL
+	manager := d.Credentials["manager"]
+	const query = `{ proposals(first: 20) { nodes { id state reason changes { source collection affectedCount complete diff { label before after } } } } }`
+	var list *answer
+	eventually(t, "three proposals and the edit", func() (bool, string) {
+		list = n.must(t, manager, query, nil)
+		edited := n.must(t, d.Credentials["support"], `{ addresses(filter: {city: {eq: "Altstadt"}}) { totalCount } }`, nil)
+		return list.at("proposals.nodes.2.id") != "" && edited.at("addresses.totalCount") == "1", list.raw + edited.raw
+	})
+	found := map[string]string{}
+	for i := range 3 {
+		at := "proposals.nodes." + strconv.Itoa(i)
+		id := list.at(at + ".id")
+		switch reason := list.at(at + ".reason"); {
+		case list.at(at+".changes.0.source") == "desk":
+			found["refund"] = id
+		case list.at(at+".changes.0.collection") == "addresses":
+			found["addresses"] = id
+			if list.at(at+".changes.0.affectedCount") != "3" {
+				t.Errorf("the address change is %s", list.raw)
+			}
+		case strings.Contains(reason, "CFO"):
+			found["talk"] = id
+		}
+	}
+	if len(found) != 3 {
+		t.Fatalf("of three kinds there are %v: %s", found, list.raw)
+	}
+	for kind, want := range map[string]string{"refund": "EXECUTED", "addresses": "INVALIDATED"} {
+		if a := n.approve(t, manager, found[kind]); len(a.Errors) > 0 {
+			t.Errorf("approving %s: %s", kind, a.raw)
+			continue
+		}
+		if state := n.settledState(t, manager, found[kind]); state != want {
+			t.Errorf("%s is %s: %s", kind, state, n.proposal(t, manager, found[kind]).raw)
+		}
+	}
+	if got := n.must(t, d.Credentials["support"], `{ addresses(filter: {city: {eq: "Neustadt"}}) { totalCount } }`, nil); got.at("addresses.totalCount") != "0" {
+		t.Errorf("the change that was overtaken was done: %s", got.raw)
+	}
+	// What a terminal or an eye would be fooled by is shown as what it is.
+	out, errs, code := command("", "proposals", "show", found["talk"], "--url", n.url, "--token", manager)
+	if code != 0 || strings.ContainsAny(out, "\u202e\u202c\u200b") || !strings.Contains(out, "U+202E") {
+		t.Errorf("show ended with %d: %s%s", code, out, errs)
+	}
+	n.stop(t)
+}
