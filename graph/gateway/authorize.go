@@ -196,7 +196,7 @@ func (a *authorizer) permitted(ctx context.Context, b *bound, s *connectors.Step
 			return err
 		}
 	}
-	return a.holdsAfter(b.fixed(d.Check), s, rc)
+	return a.holdsAfter(ctx, b.fixed(d.Check), s, rc)
 }
 
 // givenFields are what the author gave: presets are the policy's.
@@ -268,16 +268,51 @@ func (a *authorizer) holdsBefore(ctx context.Context, c *connectors.Condition, s
 	return nil
 }
 
-func (a *authorizer) holdsAfter(c *connectors.Condition, s *connectors.Step, rc *proposals.ReviewChange) error {
+// holdsAfter checks a condition about the records as they would be. A diff need
+// not hold every field: a part about fields that stay as they are is asked of
+// the record as it is.
+func (a *authorizer) holdsAfter(ctx context.Context, c *connectors.Condition, s *connectors.Step, rc *proposals.ReviewChange) error {
 	if c == nil || within(s.Check, c) || s.Kind == connectors.Call || s.Kind == connectors.Delete {
 		return nil
 	}
 	for i := range rc.Diff {
-		if policy.Match(c, fieldsOf(rc.Diff[i].Key, rc.Diff[i].After), nil) != policy.True {
-			return errForbidden
+		d := &rc.Diff[i]
+		for _, part := range parts(c) {
+			if policy.Match(part, fieldsOf(d.Key, d.After), nil) == policy.True {
+				continue
+			}
+			if s.Kind != connectors.Update || !untouched(part, s, d) {
+				return errForbidden
+			}
+			if ok, err := a.matches(ctx, rc, d, part); err != nil {
+				return err
+			} else if !ok {
+				return errForbidden
+			}
 		}
 	}
 	return nil
+}
+
+// parts are what must all hold.
+func parts(c *connectors.Condition) []*connectors.Condition {
+	if c.Op != connectors.OpAnd {
+		return []*connectors.Condition{c}
+	}
+	var out []*connectors.Condition
+	for _, i := range c.Items {
+		out = append(out, parts(i)...)
+	}
+	return out
+}
+
+// untouched tells whether a condition is about fields alone that an update
+// leaves as they are. Of related records it is not known.
+func untouched(c *connectors.Condition, s *connectors.Step, d *proposals.RecordDiff) bool {
+	if c.Op == connectors.OpRelated || c.Field != "" && (slices.Contains(assigned(s.Set), c.Field) || slices.Contains(d.Fields, c.Field)) {
+		return false
+	}
+	return !slices.ContainsFunc(c.Items, func(i *connectors.Condition) bool { return !untouched(i, s, d) })
 }
 
 // within tells whether all parts of c are parts of what the statement checks.
@@ -295,12 +330,9 @@ func conjuncts(c *connectors.Condition) []string {
 	if c == nil {
 		return nil
 	}
-	if c.Op != connectors.OpAnd {
-		return []string{string(c.AppendCanonical(nil))}
-	}
 	var out []string
-	for _, i := range c.Items {
-		out = append(out, conjuncts(i)...)
+	for _, p := range parts(c) {
+		out = append(out, string(p.AppendCanonical(nil)))
 	}
 	return out
 }
@@ -375,7 +407,7 @@ func (a *authorizer) MayApprove(ctx context.Context, reviewer *policy.Principal,
 			return errForbidden
 		}
 		if s.Kind == connectors.Create {
-			return a.holdsAfter(connectors.And(b.fixed(d.Permit), b.fixed(d.Direct)), &connectors.Step{Kind: s.Kind}, rc)
+			return a.holdsAfter(ctx, connectors.And(b.fixed(d.Permit), b.fixed(d.Direct)), &connectors.Step{Kind: s.Kind}, rc)
 		}
 		bare := &connectors.Step{Kind: s.Kind, Args: s.Args} // the reviewer's condition is no part of the statement
 		return a.holdsBefore(ctx, connectors.And(b.fixed(d.Permit), b.fixed(d.Direct)), bare, rc)

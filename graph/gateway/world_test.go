@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,6 +44,8 @@ type world struct {
 	people  people
 	systems systems
 	limits  gateway.RoleLimits
+	// late is how far the store's clock goes before the machine's, in ns.
+	late atomic.Int64
 }
 
 // usual are limits that no case meets by accident.
@@ -69,6 +72,7 @@ func limitedWorld(t testing.TB, limits gateway.RoleLimits, change ...func(files 
 	for _, fn := range change {
 		fn(w.files)
 	}
+	w.store.Clock = func() time.Time { return time.Now().Add(time.Duration(w.late.Load())) }
 	w.base = w.build()
 	w.people.read(t, w.files["people"])
 	w.systems.ids = map[string]string{}
