@@ -3,6 +3,13 @@ import assert from "node:assert/strict";
 import { ask, demo, run, shot, signIn } from "./browser.mjs";
 
 await run(async (page, context) => {
+  // What went over the socket, told where the subscription shows nothing.
+  const frames = [];
+  page.on("websocket", (socket) => {
+    socket.on("framesent", (f) => frames.push("> " + f.payload));
+    socket.on("framereceived", (f) => frames.push("< " + f.payload));
+    socket.on("close", () => frames.push("closed"));
+  });
   await signIn(context, "manager");
   await page.goto(demo.url + "/explorer");
   const result = page.locator(".result-window");
@@ -21,7 +28,7 @@ await run(async (page, context) => {
   let n = 0;
   const seen = result.getByText("for the subscription").first();
   for (; !(await seen.isVisible()); n++) {
-    assert.ok(n < 100, "the subscription shows nothing");
+    assert.ok(n < 100, "the subscription shows nothing: " + frames.slice(-20).join("\n") + "\n" + (await result.innerText()));
     const { updateAddress } = await ask("agent",
       `mutation ($p: String!) { updateAddress(id: 12, patch: {postalCode: $p}, options: {reason: "for the subscription"}) { outcome proposal { id } } }`, { p: "8" + String(1000 + n) });
     await seen.waitFor({ timeout: 500 }).catch(() => {});
