@@ -45,6 +45,13 @@ type builder struct {
 	alias  int
 }
 
+// newBuilder makes one with room for a usual statement.
+func newBuilder(d dialect) *builder {
+	b := &builder{d: d, params: make([]param, 0, 4)}
+	b.sb.Grow(256)
+	return b
+}
+
 func (b *builder) write(parts ...string) {
 	for _, p := range parts {
 		b.sb.WriteString(p)

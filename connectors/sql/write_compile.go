@@ -25,7 +25,7 @@ type reading struct {
 
 // compileReading writes the SQL of a reading.
 func compileReading(m *model, r reading) (*statement, error) {
-	b := &builder{d: m.d, params: make([]param, 0, 4)}
+	b := newBuilder(m.d)
 	c := &compiler{conditions: conditions{m: m, b: b}, s: &connectors.Select{Columns: r.columns}, t: r.t}
 	from := r.t.sql
 	if r.source != nil {
@@ -129,7 +129,7 @@ func nativeType(f *connectors.Field) string {
 // compileInsert writes a statement that creates a record and returns columns of
 // it, and whether the check holds.
 func compileInsert(m *model, t *table, set []assignment, columns []connectors.Column, check *connectors.Condition) (*statement, error) {
-	b := &builder{d: m.d, params: make([]param, 0, 4)}
+	b := newBuilder(m.d)
 	c := &compiler{conditions: conditions{m: m, b: b}, s: &connectors.Select{Columns: columns}, t: t}
 	// SQLite knows no alias in RETURNING, both know the table's own name.
 	parts := splitName(t.name)
@@ -167,7 +167,7 @@ func compileInsert(m *model, t *table, set []assignment, columns []connectors.Co
 
 // compileUpdate writes a statement that changes the records of a condition.
 func compileUpdate(m *model, t *table, set []assignment, where *connectors.Condition) (*statement, error) {
-	b := &builder{d: m.d, params: make([]param, 0, 4)}
+	b := newBuilder(m.d)
 	c := conditions{m: m, b: b}
 	var sets []string
 	for _, a := range set {
@@ -183,7 +183,7 @@ func compileUpdate(m *model, t *table, set []assignment, where *connectors.Condi
 
 // compileDelete writes a statement that deletes the records of a condition.
 func compileDelete(m *model, t *table, where *connectors.Condition) (*statement, error) {
-	b := &builder{d: m.d, params: make([]param, 0, 4)}
+	b := newBuilder(m.d)
 	cond, err := conditions{m: m, b: b}.compile(t, mainAlias, where, 1)
 	if err != nil {
 		return nil, err
@@ -194,6 +194,9 @@ func compileDelete(m *model, t *table, where *connectors.Condition) (*statement,
 
 // keyCondition matches the records of some keys.
 func keyCondition(t *table, keys [][]connectors.Value) *connectors.Condition {
+	if len(keys) == 1 && len(t.coll.Key) == 1 {
+		return connectors.Compare(t.coll.Key[0], connectors.OpEq, connectors.Const(keys[0][0]))
+	}
 	if len(keys) == 1 || len(t.coll.Key) != 1 {
 		any := make([]*connectors.Condition, len(keys))
 		for i, key := range keys {
