@@ -30,7 +30,7 @@ type Claim struct {
 }
 
 // Done tells whether the request was answered before.
-func (c *Claim) Done() bool { return c.Answer != nil || c.Proposal != "" }
+func (c *Claim) Done() bool { return c != nil && (c.Answer != nil || c.Proposal != "") }
 
 // ClaimKey takes an idempotency key for a direct write, or finds what it was
 // answered before. While another request under the same key is under way it is
@@ -52,6 +52,31 @@ func (s *Service) ClaimKey(ctx context.Context, who *policy.Principal, key, dige
 		case <-tick.C:
 		}
 	}
+}
+
+// FindKey looks for what a request under this key was answered before, and
+// takes nothing: nil where there is no answer yet. Fails with
+// CodeIdempotencyMismatch.
+func (s *Service) FindKey(ctx context.Context, who *policy.Principal, key, digest string) (*Claim, error) {
+	var out *Claim
+	err := s.retrying(ctx, func() error {
+		return s.cfg.Store.Tx(ctx, func(tx Tx) error {
+			out = nil
+			known, err := tx.Idempotency(who.Tenant, who.ID, key)
+			switch {
+			case errors.Is(err, ErrNotFound):
+				return nil
+			case err != nil:
+				return err
+			case known.Digest != digest:
+				return connectors.Errorf(connectors.CodeIdempotencyMismatch, "this idempotency key was used for another request")
+			case known.State == IdempotencyDone:
+				out = &Claim{s: s, rec: *known, Answer: known.Answer, Proposal: known.Proposal}
+			}
+			return nil
+		})
+	})
+	return out, err
 }
 
 // tryKey answers nil, nil while another request has the key.

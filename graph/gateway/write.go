@@ -34,6 +34,16 @@ func (g *Gateway) write(ctx context.Context, c *call) *Response {
 		return c.refused(planErrors(bad))
 	}
 	defer m.Close()
+	if opts.IdempotencyKey != "" && opts.Mode != plan.ModePreview {
+		// What was done may have changed what this request would find: the answer
+		// of then comes first.
+		if known, err := g.cfg.Proposals.FindKey(ctx, c.principal, opts.IdempotencyKey, c.digest()); err != nil {
+			m.Refuse(connectors.AsError(err))
+			return g.payloads(ctx, c, m)
+		} else if known.Done() {
+			return g.replayed(ctx, c, m, known)
+		}
+	}
 	switch {
 	case m.Refused():
 	case opts.Mode == plan.ModePreview:
@@ -78,7 +88,21 @@ func (c *call) digest() string {
 	if err != nil {
 		variables = nil // decoded from JSON, so it can be encoded
 	}
-	return proposals.RequestDigest(c.op.doc.text, variables, c.op.def.Name)
+	ext, _ := c.writeExtension() // read before, without an error
+	options, err := json.Marshal(ext)
+	if err != nil {
+		options = nil
+	}
+	return proposals.RequestDigest(c.op.doc.text, variables, c.op.def.Name, string(options))
+}
+
+// replayed answers what the same request was answered before.
+func (g *Gateway) replayed(ctx context.Context, c *call, m *execute.Mutation, known *proposals.Claim) *Response {
+	if known.Proposal != "" {
+		m.Proposed(known.Proposal, false)
+		return g.payloads(ctx, c, m)
+	}
+	return &Response{Data: known.Answer, TraceID: c.traceID}
 }
 
 // once runs a direct write under an idempotency key, or answers what the same
@@ -89,12 +113,8 @@ func (g *Gateway) once(ctx context.Context, c *call, m *execute.Mutation, key st
 	case err != nil:
 		m.Refuse(connectors.AsError(err))
 		return g.payloads(ctx, c, m)
-	case claim.Answer != nil:
-		return &Response{Data: claim.Answer, TraceID: c.traceID}
-	case claim.Proposal != "":
-		// The policy proposed it then, and allows it now: it stays a proposal.
-		m.Proposed(claim.Proposal, true)
-		return g.payloads(ctx, c, m)
+	case claim.Done():
+		return g.replayed(ctx, c, m, claim)
 	}
 	m.UseKey(c.principal.ID, key)
 	m.Apply(ctx)
@@ -147,8 +167,8 @@ func (g *Gateway) propose(ctx context.Context, c *call, m *execute.Mutation, opt
 		return
 	}
 	if res.Dossier == nil {
-		// The same key was answered by a direct write, when the policy allowed it.
-		m.Refuse(connectors.Errorf(connectors.CodeIdempotencyMismatch, "this idempotency key was used for a write that was done at once"))
+		// The same key was answered by a direct write a moment ago.
+		m.Refuse(connectors.Errorf(connectors.CodeIdempotencyMismatch, "the same request was done at once under this key; send it again for its answer"))
 		return
 	}
 	p := &res.Dossier.Proposal
