@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -186,9 +188,16 @@ func TestRevocation(t *testing.T) {
 	ws := dial(t, n, bearer(bot))
 	ws.init(t, nil)
 	ws.subscribe(t, "1", "subscription { proposalsChanged { id } }")
+	sse := listen(t, n, bearer(bot), "subscription { proposalsChanged { id } }")
 	s.run(t, "agents", "keys", "revoke", s.agentID, "--data", s.data())
 	if code := ws.closed(t); code != 4401 {
 		t.Errorf("the open connection ended with %d", code)
+	}
+	for name, _ := sse.next(); name != "" && name != "complete"; name, _ = sse.next() {
+		t.Errorf("the open stream said %s", name)
+	}
+	if errors.Is(sse.scan.Err(), context.DeadlineExceeded) {
+		t.Error("the open stream went on")
 	}
 	eventually(t, "401", func() (bool, string) {
 		a, err := n.try(bot, "{ viewer { id } }", nil)

@@ -185,12 +185,16 @@ func refusedSubscriptions(t *testing.T, n *node, ws *socket, lead string) {
 	}
 	for what, h := range map[string]http.Header{
 		"a cookie of another page": {"Cookie": {"countersign-session=" + lead}, "Origin": {"https://evil.example"}, "Countersign-Csrf": {"1"}},
-		"a cookie alone":           {"Cookie": {"countersign-session=" + lead}}, "a wrong key": bearer("cs_wrong"),
+		"a cookie alone":           {"Cookie": {"countersign-session=" + lead}}, "a cookie without an origin": {"Cookie": {"countersign-session=" + lead}, "Countersign-Csrf": {"1"}}, "a wrong key": bearer("cs_wrong"),
 	} {
 		e := listen(t, n, h, `subscription { proposalsChanged { id } }`)
 		if got := e.res.Header.Get("Content-Type"); strings.HasPrefix(got, "text/event-stream") {
 			t.Errorf("SSE with %s is answered %s %s", what, e.res.Status, got)
 		}
+	}
+	own := listen(t, n, http.Header{"Cookie": {"countersign-session=" + lead}, "Countersign-Csrf": {"1"}, "Origin": {n.url}}, `subscription { proposalsChanged { id } }`)
+	if got := own.res.Header.Get("Content-Type"); !strings.HasPrefix(got, "text/event-stream") {
+		t.Errorf("SSE by cookie from our own page is answered %s %s", own.res.Status, got)
 	}
 }
 

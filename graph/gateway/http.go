@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"sync"
 
 	"github.com/99designs/gqlgen/graphql/handler/transport"
 
@@ -139,14 +140,22 @@ func wantsEvents(r *http.Request) bool {
 // serveEvents hands a subscription over SSE or multipart to the library's
 // transports. A cookie needs an allowed origin as over WebSocket.
 func (g *Gateway) serveEvents(w http.ResponseWriter, r *http.Request, p *policy.Principal) {
-	if err := g.sameSite(r); err != nil {
-		g.answer(w, mediaJSON, &Response{Errors: []Error{fromError(err, nil)}, TraceID: traceOf(r)})
+	cred := g.cfg.Identity.FromRequest(r)
+	if origin := r.Header.Get("Origin"); cred.ByCookie() && !g.allowedOrigin(r, origin) {
+		g.answer(w, mediaJSON, &Response{TraceID: traceOf(r), Errors: refuse(connectors.CodeForbidden, "a subscription by cookie needs an allowed Origin")})
 		return
 	}
 	ctx, cancel := context.WithCancel(r.Context())
+	exec := &executor{g: g, principal: p, cred: cred, traceID: traceOf(r)}
+	var watch sync.WaitGroup
+	defer watch.Wait()
 	defer cancel()
 	defer context.AfterFunc(g.closing, cancel)()
-	exec := &executor{g: g, principal: p, cred: g.cfg.Identity.FromRequest(r), traceID: traceOf(r)}
+	watch.Go(func() {
+		// The stream ends with its credential.
+		defer cancel()
+		exec.watchCredential(ctx)
+	})
 	r = r.WithContext(ctx)
 	if strings.Contains(r.Header.Get("Accept"), mediaMixed) {
 		transport.MultipartMixed{}.Do(w, r, exec)
