@@ -192,6 +192,20 @@ func refusedSubscriptions(t *testing.T, n *node, ws *socket, lead string) {
 			t.Errorf("SSE with %s is answered %s %s", what, e.res.Status, got)
 		}
 	}
+	for what, c := range map[string][2]string{"a huge body": {`{"query":"` + strings.Repeat(" ", 2<<20) + `"}`, "TOO_LARGE"}, "no JSON": {`{"query": secret-of-the-client`, "BAD_INPUT"},
+		"a batch": {`[{"query":"subscription { proposalsChanged { id } }"}]`, "BAD_INPUT"}} {
+		h := bearer(lead)
+		h.Set("Accept", "text/event-stream")
+		if a, err := n.send(h, c[0]); err != nil || a.code() != c[1] {
+			t.Errorf("SSE with %s: %v %+v", what, err, a)
+		}
+	}
+	if strings.Contains(n.stderr.String(), "secret-of-the-client") {
+		t.Errorf("what a client sent is in the log: %s", n.stderr)
+	}
+	if numbers := listen(t, n, bearer(lead), `subscription { proposalsChanged(filter: {state: {in: [PENDING]}}) { id } }`); numbers.res.StatusCode != http.StatusOK {
+		t.Errorf("SSE with a filter is answered %s", numbers.res.Status)
+	}
 	own := listen(t, n, http.Header{"Cookie": {"countersign-session=" + lead}, "Countersign-Csrf": {"1"}, "Origin": {n.url}}, `subscription { proposalsChanged { id } }`)
 	if got := own.res.Header.Get("Content-Type"); !strings.HasPrefix(got, "text/event-stream") {
 		t.Errorf("SSE by cookie from our own page is answered %s %s", own.res.Status, got)

@@ -1,9 +1,12 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/hex"
+	"encoding/json"
+	"io"
 	"math/rand/v2"
 	"mime"
 	"net/http"
@@ -51,11 +54,10 @@ func (g *Gateway) serveGraphQL(w http.ResponseWriter, r *http.Request) {
 	var errs []Error
 	switch r.Method {
 	case http.MethodPost:
-		if wantsEvents(r) {
-			g.serveEvents(w, r, p)
+		if req, errs = readPost(r, st.limits.Body); errs == nil && wantsEvents(r) {
+			g.serveEvents(w, r, p, req)
 			return
 		}
-		req, errs = readPost(r, st.limits.Body)
 	case http.MethodGet:
 		req, errs = readGet(r, st.limits.Body)
 	default:
@@ -139,10 +141,17 @@ func wantsEvents(r *http.Request) bool {
 
 // serveEvents hands a subscription over SSE or multipart to the library's
 // transports. A cookie needs an allowed origin as over WebSocket.
-func (g *Gateway) serveEvents(w http.ResponseWriter, r *http.Request, p *policy.Principal) {
+func (g *Gateway) serveEvents(w http.ResponseWriter, r *http.Request, p *policy.Principal, req *Request) {
 	cred := g.cfg.Identity.FromRequest(r)
 	if origin := r.Header.Get("Origin"); cred.ByCookie() && !g.allowedOrigin(r, origin) {
 		g.answer(w, mediaJSON, &Response{TraceID: traceOf(r), Errors: refuse(connectors.CodeForbidden, "a subscription by cookie needs an allowed Origin")})
+		return
+	}
+	// The library decodes a body of its own, that is known to be good: it would
+	// log a bad one.
+	body, err := json.Marshal(req)
+	if err != nil {
+		g.answer(w, mediaJSON, &Response{TraceID: traceOf(r), Errors: []Error{fromError(err, nil)}})
 		return
 	}
 	ctx, cancel := context.WithCancel(r.Context())
@@ -157,6 +166,7 @@ func (g *Gateway) serveEvents(w http.ResponseWriter, r *http.Request, p *policy.
 		exec.watchCredential(ctx)
 	})
 	r = r.WithContext(ctx)
+	r.Body = io.NopCloser(bytes.NewReader(body))
 	if strings.Contains(r.Header.Get("Accept"), mediaMixed) {
 		transport.MultipartMixed{}.Do(w, r, exec)
 		return
