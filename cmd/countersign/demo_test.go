@@ -64,7 +64,7 @@ func (n *node) ready(t testing.TB) {
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	n, d := startDemo(t, dir, "--listen", freeAddress(t))
+	n, d := startDemo(t, dir, "--listen", anyPort)
 	read := d.example(t, "read")
 	demoRefusals(t, n, d, read)
 	federated := n.must(t, d.Credentials[read.As], read.Operation, read.Variables)
@@ -95,7 +95,7 @@ func TestDemo(t *testing.T) {
 	demoDecision(t, n, d, id)
 
 	n.kill()
-	n, d = startDemo(t, dir, "--listen", freeAddress(t))
+	n, d = startDemo(t, dir, "--listen", anyPort)
 	if state := n.settledState(t, d.Credentials["manager"], id); state != "EXECUTED" {
 		t.Fatalf("after approval, kill -9 and a new start: %s", state)
 	}
@@ -109,7 +109,7 @@ func TestDemo(t *testing.T) {
 	n.stop(t)
 	demoAudit(t, dir)
 	// It goes on from there.
-	n, d = startDemo(t, dir, "--listen", freeAddress(t))
+	n, d = startDemo(t, dir, "--listen", anyPort)
 	if n.proposal(t, d.Credentials["manager"], id).at("proposal.state") != "EXECUTED" {
 		t.Error("a restart forgot the proposal")
 	}
@@ -261,7 +261,7 @@ func TestDemoCommands(t *testing.T) {
 func TestDemoScript(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	n := spawn(t, nil, "demo", "--data", dir, "--json", "--listen", freeAddress(t))
+	n := spawn(t, nil, "demo", "--data", dir, "--json", "--listen", anyPort)
 	var d demoLine
 	if err := json.Unmarshal([]byte(n.firstLine(t)), &d); err != nil {
 		t.Fatal(err)

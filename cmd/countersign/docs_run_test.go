@@ -70,6 +70,8 @@ func runPage(t *testing.T, blocks [][]string) {
 		script.WriteString(strings.TrimSpace(text) + " --listen " + listen + " >serve.log 2>&1 &\n" +
 			"until curl -fs http://" + listen + "/readyz >/dev/null; do kill -0 $! || { cat serve.log; exit 1; }; done\n")
 	}
+	// The server runs on until what it was told is seen.
+	script.WriteString("\necho all was said\nread -r _ || true\n")
 	_, port, err := net.SplitHostPort(listen)
 	if err != nil {
 		t.Fatal(err)
@@ -82,12 +84,28 @@ func runPage(t *testing.T, blocks [][]string) {
 		"COUNTERSIGN_CONFIG_DIR="+t.TempDir())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	out, err := cmd.CombinedOutput()
+	out, ended := &output{}, make(chan struct{})
+	cmd.Stdout, cmd.Stderr = out, out
+	hold, err := cmd.StdinPipe()
 	if err != nil {
-		log, logErr := os.ReadFile(filepath.Join(cmd.Dir, "serve.log"))
-		t.Fatalf("%v\n%s\n%s%v", err, out, log, logErr)
+		t.Fatal(err)
 	}
-	t.Logf("%s", out)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var waited error
+	go func() {
+		defer close(ended)
+		waited = cmd.Wait()
+	}()
+	defer func() {
+		hold.Close()
+		<-ended
+		if log, logErr := os.ReadFile(filepath.Join(cmd.Dir, "serve.log")); waited != nil || t.Failed() {
+			t.Errorf("%v\n%s\n%s%v", waited, out, log, logErr)
+		}
+	}()
+	out.find(t, `(?m)^(all was said)$`, ended)
 	// What the README ends with.
 	conn, err = pgx.Connect(t.Context(), address)
 	if err != nil {

@@ -248,7 +248,6 @@ func (y *yard) stoppedExecutor(t *testing.T, class, want string) {
 	if err := first.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	s.listen = ""
 	second := serve(t, s, "COUNTERSIGN_TEST_LEASE=3s")
 	if state := second.settledState(t, lead, id); state != want {
 		t.Errorf("the second gateway says %s: %s", state, second.proposal(t, lead, id).raw)

@@ -55,6 +55,10 @@ func program(t testing.TB) string {
 	return binary.path
 }
 
+// anyPort lets the system choose: a port that was free a moment ago may be
+// another test's by now.
+const anyPort = "127.0.0.1:0"
+
 // patience bounds every wait of these tests; nothing waits that long unless it
 // is broken.
 const patience = 90 * time.Second
@@ -155,7 +159,7 @@ func spawn(t testing.TB, env []string, args ...string) *node {
 // serve starts the gateway of a project in another process.
 func serve(t testing.TB, p *site, env ...string) *node {
 	t.Helper()
-	n := spawn(t, env, "serve", "--config", filepath.Join(p.dir, "countersign.yaml"), "--data", p.data(), "--listen", p.address(t))
+	n := spawn(t, env, "serve", "--config", filepath.Join(p.dir, "countersign.yaml"), "--data", p.data(), "--listen", anyPort)
 	n.url = n.stderr.find(t, `countersign serves (http://\S+)`, n.ended)
 	return n
 }
@@ -169,7 +173,7 @@ func within(t testing.TB, p *site) *node {
 	e := &env{ctx: ctx, stdin: strings.NewReader(""), stdout: n.stdout, stderr: n.stderr, getenv: os.Getenv}
 	go func() {
 		defer close(n.ended)
-		n.code = run(e, []string{"serve", "--config", filepath.Join(p.dir, "countersign.yaml"), "--data", p.data(), "--listen", p.address(t)})
+		n.code = run(e, []string{"serve", "--config", filepath.Join(p.dir, "countersign.yaml"), "--data", p.data(), "--listen", anyPort})
 	}()
 	t.Cleanup(func() { n.stop(t) })
 	n.url = n.stderr.find(t, `countersign serves (http://\S+)`, n.ended)

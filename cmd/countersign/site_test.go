@@ -16,7 +16,6 @@ import (
 // people in it.
 type site struct {
 	dir    string
-	listen string
 	tokens map[string]string
 }
 
@@ -54,15 +53,7 @@ func (s *site) read(t testing.TB, name string) string {
 	return string(data)
 }
 
-// address is where the site listens: the same at every start.
-func (s *site) address(t testing.TB) string {
-	t.Helper()
-	if s.listen == "" {
-		s.listen = freeAddress(t)
-	}
-	return s.listen
-}
-
+// freeAddress is one where, a moment ago, nobody listened.
 func freeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
