@@ -224,15 +224,12 @@ func writeLock(cfg *config.Config, file string, lock *catalog.Lock) error {
 type prepareCmd struct {
 	Source string `arg:"" help:"The source."`
 	Config string `help:"The configuration." default:"countersign.yaml" type:"path"`
-	For    string `help:"Database role that countersign signs in as." default:"countersign"`
+	For    string `help:"Database role that countersign signs in as, where it is not the one that runs the statements."`
 	Apply  bool   `help:"Run the statements."`
 }
 
 // Run prints what a source needs that serve never creates.
 func (p *prepareCmd) Run(e *env) error {
-	if p.Apply {
-		return errors.New("prepare --apply is not supported yet: run the printed statements")
-	}
 	cfg, problems := config.Load(p.Config)
 	if printProblems(e.stderr, problems) {
 		return errSilent
@@ -250,8 +247,11 @@ func (p *prepareCmd) Run(e *env) error {
 	}
 	if engine, ok := c.(*sql.Engine); ok {
 		for _, line := range engine.PrepareSQL(p.For) {
-			e.printf("%s\n", line)
+			e.printf("%s;\n", line)
+		}
+		if p.Apply {
+			err = engine.Prepare(e.ctx, p.For)
 		}
 	}
-	return c.Close()
+	return errors.Join(err, c.Close())
 }
