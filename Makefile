@@ -14,7 +14,7 @@ help: ## list the targets
 
 build: ## build bin/countersign
 	@echo "building $(BIN) (the first time takes a minute or two: dependencies are compiled once)"
-	@$(GO) build -trimpath -o $(BIN) ./cmd/countersign
+	@$(GO) build -o $(BIN) ./cmd/countersign
 
 gen: ## generate code and documentation from their sources
 	$(GO) tool gqlgen generate
