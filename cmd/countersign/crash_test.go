@@ -249,7 +249,7 @@ func (n *node) dies(t testing.TB) {
 func (y *yard) killedWhileProposing(t *testing.T, class, point string) {
 	s, d := y.copy(t, class)
 	lead := s.tokens["lead"]
-	n := serve(t, s, "COUNTERSIGN_TEST_FAILPOINT="+point)
+	n := serveFailing(t, s, "COUNTERSIGN_TEST_FAILPOINT="+point)
 	if a, err := n.try(s.tokens["bot"], d.text("key"), nil); err == nil {
 		t.Errorf("killed at %s it answered %s", point, a.raw)
 	}
@@ -276,7 +276,7 @@ func (y *yard) killedWhileProposing(t *testing.T, class, point string) {
 func (y *yard) killedWhileRunning(t *testing.T, class, point string) {
 	s, d := y.copy(t, class)
 	lead := s.tokens["lead"]
-	n := serve(t, s, "COUNTERSIGN_TEST_FAILPOINT="+point, shortLease)
+	n := serveFailing(t, s, "COUNTERSIGN_TEST_FAILPOINT="+point, shortLease)
 	id := d.propose(t, n, s.tokens["bot"], "key")
 	// The answer may be lost with the process.
 	if a, err := n.tryApprove(t, lead, id); err == nil && len(a.Errors) > 0 {
@@ -290,11 +290,11 @@ func (y *yard) killedWhileRunning(t *testing.T, class, point string) {
 			effects = 0
 		}
 	}
-	var env []string
 	if state == "OUTCOME_UNKNOWN" {
-		env = append(env, shortLease)
+		n = serveFailing(t, s, shortLease)
+	} else {
+		n = serve(t, s)
 	}
-	n = serve(t, s, env...)
 	if got := n.settledState(t, lead, id); got != state {
 		t.Errorf("it is %s, not %s: %s", got, state, n.proposal(t, lead, id).raw)
 	}

@@ -54,7 +54,7 @@ func runPage(t *testing.T, blocks [][]string) {
 		t.Fatal(err, closed)
 	}
 	bin := t.TempDir()
-	if err := os.Symlink(program(t), filepath.Join(bin, "countersign")); err != nil {
+	if err := os.Symlink(shipped.program(t), filepath.Join(bin, "countersign")); err != nil {
 		t.Fatal(err)
 	}
 	listen := freeAddress(t)

@@ -225,7 +225,7 @@ func (y *yard) stoppedExecutor(t *testing.T, class, want string) {
 	}
 	s.tokens = map[string]string{}
 	_, s.tokens["bot"] = s.addKey(t, "bot", "asker")
-	first := serve(t, s, shortLease)
+	first := serveFailing(t, s, shortLease)
 	for _, who := range []string{"asker", "lead", "boss"} {
 		s.signIn(t, first, who)
 	}
@@ -248,7 +248,7 @@ func (y *yard) stoppedExecutor(t *testing.T, class, want string) {
 	if err := first.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	second := serve(t, s, "COUNTERSIGN_TEST_LEASE=3s")
+	second := serveFailing(t, s, "COUNTERSIGN_TEST_LEASE=3s")
 	if state := second.settledState(t, lead, id); state != want {
 		t.Errorf("the second gateway says %s: %s", state, second.proposal(t, lead, id).raw)
 	}

@@ -20,39 +20,47 @@ import (
 	"time"
 )
 
-// binary is the program as it is shipped, built once for all tests.
-var binary struct {
+// A binary is the program, built once for all tests.
+type binary struct {
+	tags string // of the build
 	once sync.Once
 	dir  string
 	path string
 	err  error
 }
 
+var (
+	shipped = binary{}                   // as everybody has it
+	failing = binary{tags: "failpoints"} // can be told where to die
+)
+
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if binary.dir != "" {
-		os.RemoveAll(binary.dir)
+	for _, b := range []*binary{&shipped, &failing} {
+		if b.dir != "" {
+			os.RemoveAll(b.dir)
+		}
 	}
 	os.Exit(code)
 }
 
 // program is the path of the built program.
-func program(t testing.TB) string {
+func (b *binary) program(t testing.TB) string {
 	t.Helper()
-	binary.once.Do(func() {
-		if binary.dir, binary.err = os.MkdirTemp("", "countersign-bin-"); binary.err != nil {
+	b.once.Do(func() {
+		if b.dir, b.err = os.MkdirTemp("", "countersign-bin-"); b.err != nil {
 			return
 		}
-		binary.path = filepath.Join(binary.dir, "countersign")
-		out, err := exec.Command("go", "build", "-o", binary.path, ".").CombinedOutput()
+		b.path = filepath.Join(b.dir, "countersign")
+		out, err := exec.Command("go", "build", "-tags", b.tags, "-o", b.path, ".").CombinedOutput()
 		if err != nil {
-			binary.err = fmt.Errorf("%w: %s", err, out)
+			b.err = fmt.Errorf("%w: %s", err, out)
 		}
 	})
-	if binary.err != nil {
-		t.Fatalf("building the program: %v", binary.err)
+	if b.err != nil {
+		t.Fatalf("building the program: %v", b.err)
 	}
-	return binary.path
+	return b.path
 }
 
 // anyPort lets the system choose: a port that was free a moment ago may be
@@ -137,9 +145,15 @@ type node struct {
 // spawn starts the real program.
 func spawn(t testing.TB, env []string, args ...string) *node {
 	t.Helper()
-	n := &node{stdout: &output{}, stderr: &output{}, ended: make(chan struct{})}
-	n.cmd = exec.Command(program(t), args...)
-	n.cmd.Env = append(os.Environ(), env...)
+	cmd := exec.Command(shipped.program(t), args...)
+	cmd.Env = append(os.Environ(), env...)
+	return start(t, cmd)
+}
+
+// start starts a command that is, or becomes, the program.
+func start(t testing.TB, cmd *exec.Cmd) *node {
+	t.Helper()
+	n := &node{stdout: &output{}, stderr: &output{}, ended: make(chan struct{}), cmd: cmd}
 	n.cmd.Stdout, n.cmd.Stderr = n.stdout, n.stderr
 	if err := n.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -156,12 +170,31 @@ func spawn(t testing.TB, env []string, args ...string) *node {
 	return n
 }
 
-// serve starts the gateway of a project in another process.
-func serve(t testing.TB, p *site, env ...string) *node {
+// arguments of a server of the site.
+func (s *site) arguments() []string {
+	return []string{"serve", "--config", s.file("countersign.yaml"), "--data", s.data(), "--listen", anyPort}
+}
+
+// serving waits until it says where it serves.
+func (n *node) serving(t testing.TB) *node {
 	t.Helper()
-	n := spawn(t, env, "serve", "--config", filepath.Join(p.dir, "countersign.yaml"), "--data", p.data(), "--listen", anyPort)
 	n.url = n.stderr.find(t, `countersign serves (http://\S+)`, n.ended)
 	return n
+}
+
+// serve starts the gateway of a project in another process.
+func serve(t testing.TB, p *site) *node {
+	t.Helper()
+	return spawn(t, nil, p.arguments()...).serving(t)
+}
+
+// serveFailing is serve with the program that can be told where to die, and how
+// long its leases are.
+func serveFailing(t testing.TB, p *site, env ...string) *node {
+	t.Helper()
+	cmd := exec.Command(failing.program(t), p.arguments()...)
+	cmd.Env = append(os.Environ(), env...)
+	return start(t, cmd).serving(t)
 }
 
 // within starts the gateway of a project in this process.
@@ -173,11 +206,10 @@ func within(t testing.TB, p *site) *node {
 	e := &env{ctx: ctx, stdin: strings.NewReader(""), stdout: n.stdout, stderr: n.stderr, getenv: os.Getenv}
 	go func() {
 		defer close(n.ended)
-		n.code = run(e, []string{"serve", "--config", filepath.Join(p.dir, "countersign.yaml"), "--data", p.data(), "--listen", anyPort})
+		n.code = run(e, p.arguments())
 	}()
 	t.Cleanup(func() { n.stop(t) })
-	n.url = n.stderr.find(t, `countersign serves (http://\S+)`, n.ended)
-	return n
+	return n.serving(t)
 }
 
 // stop ends it as Ctrl-C does; it must end cleanly.
