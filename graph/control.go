@@ -144,19 +144,42 @@ func (r *Resolver) auditPage(ctx context.Context, first *int, after, subject *st
 // canApprove asks what Approve would answer.
 func (r *Resolver) canApprove(ctx context.Context, c *Caller, p *model.Proposal) *model.ProposalCanDecide {
 	if c.Principal.Kind != policy.Human {
-		code := model.ErrorCodeForbidden
-		return &model.ProposalCanDecide{Code: &code, Because: optional("only people decide")}
+		return cannot(connectors.CodeForbidden, "only people decide")
 	}
 	if p.State != model.ProposalStatePending {
-		code := model.ErrorCodeWrongState
-		return &model.ProposalCanDecide{Code: &code, Because: optional("it is not waiting for a decision")}
+		return cannot(connectors.CodeWrongState, "it is not waiting for a decision")
 	}
-	if err := r.Proposals.CanApprove(ctx, c.Principal, p.ID); err != nil {
+	return canDecide(r.Proposals.CanApprove(ctx, c.Principal, p.ID))
+}
+
+// canWithdraw asks what Withdraw would answer.
+func (r *Resolver) canWithdraw(ctx context.Context, c *Caller, p *model.Proposal) *model.ProposalCanDecide {
+	switch p.State {
+	case model.ProposalStatePending, model.ProposalStateChangesRequested, model.ProposalStateApproved:
+		return canDecide(r.Proposals.CanWithdraw(ctx, c.Principal, p.ID))
+	}
+	return cannot(connectors.CodeWrongState, "it can be taken back only before it runs")
+}
+
+// canSettle asks what Settle would answer.
+func (r *Resolver) canSettle(ctx context.Context, c *Caller, p *model.Proposal) *model.ProposalCanDecide {
+	if p.State != model.ProposalStateOutcomeUnknown {
+		return cannot(connectors.CodeWrongState, "its outcome is not in question")
+	}
+	return canDecide(r.Proposals.CanSettle(ctx, c.Principal, p.ID))
+}
+
+func canDecide(err error) *model.ProposalCanDecide {
+	if err != nil {
 		e := connectors.AsError(err)
-		code := model.ErrorCode(e.Code)
-		return &model.ProposalCanDecide{Code: &code, Because: &e.Message}
+		return cannot(e.Code, e.Message)
 	}
 	return &model.ProposalCanDecide{Yes: true}
+}
+
+func cannot(code connectors.Code, because string) *model.ProposalCanDecide {
+	c := model.ErrorCode(code)
+	return &model.ProposalCanDecide{Code: &c, Because: &because}
 }
 
 func (r *Resolver) events(ctx context.Context, id string, first *int) ([]*model.ProposalEvent, error) {

@@ -101,6 +101,24 @@ func (r *proposalResolver) CanApprove(ctx context.Context, obj *model.Proposal) 
 	return r.canApprove(ctx, c, obj), nil
 }
 
+// CanWithdraw is the resolver for the canWithdraw field.
+func (r *proposalResolver) CanWithdraw(ctx context.Context, obj *model.Proposal) (*model.ProposalCanDecide, error) {
+	c, err := callerOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r.canWithdraw(ctx, c, obj), nil
+}
+
+// CanSettle is the resolver for the canSettle field.
+func (r *proposalResolver) CanSettle(ctx context.Context, obj *model.Proposal) (*model.ProposalCanDecide, error) {
+	c, err := callerOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r.canSettle(ctx, c, obj), nil
+}
+
 // Events is the resolver for the events field.
 func (r *proposalResolver) Events(ctx context.Context, obj *model.Proposal, first *int) ([]*model.ProposalEvent, error) {
 	return r.events(ctx, obj.ID, first)

@@ -296,7 +296,7 @@ func executionModel(d *proposals.Dossier, whole bool) *model.ProposalExecution {
 		}
 		if !a.SettledAt.IsZero() {
 			out.SettledAt = when(a.SettledAt)
-			out.Receipt = &model.ProposalReceipt{SettledAs: string(a.SettledAs), Evidence: optional(a.Evidence), Message: optional(a.ErrorCode)}
+			out.Receipt = receiptOf(&d.Proposal, a)
 			if whole {
 				out.Receipt.Result = resultOf(a.Response)
 			}
@@ -304,6 +304,25 @@ func executionModel(d *proposals.Dossier, whole bool) *model.ProposalExecution {
 	}
 	if out.Receipt == nil && d.Proposal.Say != "" && d.Proposal.State.Terminal() {
 		out.Receipt = &model.ProposalReceipt{SettledAs: strings.ToLower(string(d.Proposal.State)), Message: &d.Proposal.Say}
+	}
+	return out
+}
+
+// receiptOf is what an attempt came to. The words are the proposal's own once it
+// rests; while it is tried again they would be about something else.
+func receiptOf(p *proposals.Proposal, a *proposals.Attempt) *model.ProposalReceipt {
+	out := &model.ProposalReceipt{SettledAs: string(a.SettledAs), Evidence: optional(a.Evidence)}
+	if a.ErrorCode != "" {
+		code := model.ErrorCode(a.ErrorCode)
+		out.Code = &code
+	}
+	switch {
+	case p.Say != "" && (p.State.Terminal() || p.State == proposals.OutcomeUnknown):
+		out.Message = &p.Say
+	case a.SettledAs == proposals.UnknownOutcome:
+		out.Message = optional("nobody can say whether it was done")
+	case out.Code != nil:
+		out.Message = optional("the system refused it")
 	}
 	return out
 }

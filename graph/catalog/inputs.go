@@ -1,6 +1,8 @@
 package catalog
 
 import (
+	"slices"
+
 	"github.com/vektah/gqlparser/v2/ast"
 
 	"github.com/countersign/countersign/connectors"
@@ -196,10 +198,32 @@ func writeInput(name string, h *shown, r role) *ast.Definition {
 	return def
 }
 
-// increments tells whether a patch changes the field by {set:} or {increment:}.
+// increments tells whether a patch changes the field by {set:} or {increment:}:
+// a number that counts or measures something. One that names a record, its own
+// or another, is given as it is.
 func (c *Collection) increments(f *Field) bool {
 	a := c.Act(connectors.Update)
-	return a != nil && a.Increment && !f.Type.List && f.Type.Scalar != "" && numeric(f.Type.Scalar)
+	return a != nil && a.Increment && !f.Type.List && f.Type.Scalar != "" && numeric(f.Type.Scalar) && !c.identifies(f)
+}
+
+// identifies tells whether the field is part of the primary key or of a foreign key,
+// or a unique key by itself. A further key of several fields may well hold a
+// number that counts, such as a place in a list.
+func (c *Collection) identifies(f *Field) bool {
+	if slices.Contains(c.Spec.Key, f.System) {
+		return true
+	}
+	for _, r := range c.Spec.References {
+		if slices.Contains(r.Fields, f.System) {
+			return true
+		}
+	}
+	for _, u := range c.Spec.Uniques {
+		if len(u.Fields) == 1 && u.Fields[0] == f.System {
+			return true
+		}
+	}
+	return false
 }
 
 // inputField is a field as part of an input: required unless it may be null or

@@ -44,7 +44,7 @@ func diffOf(w *plan.Write, before, after *connectors.Record) diff {
 	if shown == nil {
 		shown = after
 	}
-	d.key = texts(w.Diff, shown, w.KeyFields)
+	d.key = keyText(w.Diff, shown, w.KeyFields)
 	d.label = texts(w.Diff, shown, w.Diff.Labels)
 	for _, name := range w.Diff.Order {
 		x, y := fieldOf(before, name), fieldOf(after, name)
@@ -63,6 +63,20 @@ func fieldOf(r *connectors.Record, name string) connectors.Value {
 		return connectors.Value{}
 	}
 	return r.Get(name)
+}
+
+// keyText names the readable fields of the key, each with its value: "id 5", and
+// "orderId 3, line 2" where the key has several. A proposal's own diff reads the
+// same.
+func keyText(shape *plan.DiffShape, r *connectors.Record, fields []string) string {
+	var out []string
+	for _, name := range fields {
+		f, ok := shape.Fields[name]
+		if v := fieldOf(r, name); ok && !v.IsNull() {
+			out = append(out, f.Name+" "+v.Text)
+		}
+	}
+	return strings.Join(out, ", ")
 }
 
 // texts are the readable fields' values for people.

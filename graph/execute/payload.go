@@ -146,6 +146,9 @@ func (w *renderer) diff(sel *plan.Selection, d *diff) bool {
 	return w.known(sel, func(name string) bool {
 		switch name {
 		case "key":
+			if d.key == "" {
+				return false // a record that is created, whose key the source gives
+			}
 			w.buf = connectors.AppendJSONString(w.buf, d.key)
 		case "label":
 			if d.label == "" {

@@ -98,6 +98,8 @@ type ComplexityRoot struct {
 		Audit       func(childComplexity int) int
 		Author      func(childComplexity int) int
 		CanApprove  func(childComplexity int) int
+		CanSettle   func(childComplexity int) int
+		CanWithdraw func(childComplexity int) int
 		Changes     func(childComplexity int) int
 		ContentHash func(childComplexity int) int
 		CreatedAt   func(childComplexity int) int
@@ -190,6 +192,7 @@ type ComplexityRoot struct {
 	}
 
 	ProposalReceipt struct {
+		Code      func(childComplexity int) int
 		Evidence  func(childComplexity int) int
 		Message   func(childComplexity int) int
 		Result    func(childComplexity int) int
@@ -275,6 +278,8 @@ type MutationResolver interface {
 }
 type ProposalResolver interface {
 	CanApprove(ctx context.Context, obj *model.Proposal) (*model.ProposalCanDecide, error)
+	CanWithdraw(ctx context.Context, obj *model.Proposal) (*model.ProposalCanDecide, error)
+	CanSettle(ctx context.Context, obj *model.Proposal) (*model.ProposalCanDecide, error)
 
 	Events(ctx context.Context, obj *model.Proposal, first *int) ([]*model.ProposalEvent, error)
 	Audit(ctx context.Context, obj *model.Proposal) ([]*model.CountersignAuditEvent, error)
@@ -560,6 +565,18 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Proposal.CanApprove(childComplexity), true
+	case "Proposal.canSettle":
+		if e.ComplexityRoot.Proposal.CanSettle == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Proposal.CanSettle(childComplexity), true
+	case "Proposal.canWithdraw":
+		if e.ComplexityRoot.Proposal.CanWithdraw == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Proposal.CanWithdraw(childComplexity), true
 	case "Proposal.changes":
 		if e.ComplexityRoot.Proposal.Changes == nil {
 			break
@@ -947,6 +964,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.ProposalExecution.State(childComplexity), true
 
+	case "ProposalReceipt.code":
+		if e.ComplexityRoot.ProposalReceipt.Code == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProposalReceipt.Code(childComplexity), true
 	case "ProposalReceipt.evidence":
 		if e.ComplexityRoot.ProposalReceipt.Evidence == nil {
 			break
@@ -1475,6 +1498,10 @@ type Proposal {
   expiresAt: DateTime!
   "Whether the caller could approve it now; where not, why."
   canApprove: ProposalCanDecide!
+  "Whether the caller could take it back now; where not, why."
+  canWithdraw: ProposalCanDecide!
+  "Whether the caller could state now what came of it; where not, why."
+  canSettle: ProposalCanDecide!
   "Why it ended or waits: a code, where there is one."
   reasonCode: String
   execution: ProposalExecution!
@@ -1569,6 +1596,9 @@ type ProposalReceipt {
   "How we know."
   evidence: String
   result: JSON
+  "What refused it, where something did."
+  code: ErrorCode
+  "Why it came to this, in words."
   message: String
 }
 
@@ -1790,6 +1820,10 @@ func (ec *executionContext) childFields_Proposal(ctx context.Context, field grap
 		return ec.fieldContext_Proposal_expiresAt(ctx, field)
 	case "canApprove":
 		return ec.fieldContext_Proposal_canApprove(ctx, field)
+	case "canWithdraw":
+		return ec.fieldContext_Proposal_canWithdraw(ctx, field)
+	case "canSettle":
+		return ec.fieldContext_Proposal_canSettle(ctx, field)
 	case "reasonCode":
 		return ec.fieldContext_Proposal_reasonCode(ctx, field)
 	case "execution":
@@ -1954,6 +1988,8 @@ func (ec *executionContext) childFields_ProposalReceipt(ctx context.Context, fie
 		return ec.fieldContext_ProposalReceipt_evidence(ctx, field)
 	case "result":
 		return ec.fieldContext_ProposalReceipt_result(ctx, field)
+	case "code":
+		return ec.fieldContext_ProposalReceipt_code(ctx, field)
 	case "message":
 		return ec.fieldContext_ProposalReceipt_message(ctx, field)
 	}
@@ -3851,6 +3887,70 @@ func (ec *executionContext) fieldContext_Proposal_canApprove(_ context.Context, 
 	return fc, nil
 }
 
+func (ec *executionContext) _Proposal_canWithdraw(ctx context.Context, field graphql.CollectedField, obj *model.Proposal) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Proposal_canWithdraw(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.Proposal().CanWithdraw(ctx, obj)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.ProposalCanDecide) graphql.Marshaler {
+			return ec.marshalNProposalCanDecide2ᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐProposalCanDecide(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Proposal_canWithdraw(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Proposal",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ProposalCanDecide(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Proposal_canSettle(ctx context.Context, field graphql.CollectedField, obj *model.Proposal) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Proposal_canSettle(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.Proposal().CanSettle(ctx, obj)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.ProposalCanDecide) graphql.Marshaler {
+			return ec.marshalNProposalCanDecide2ᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐProposalCanDecide(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Proposal_canSettle(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Proposal",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ProposalCanDecide(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _Proposal_reasonCode(ctx context.Context, field graphql.CollectedField, obj *model.Proposal) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -5138,6 +5238,29 @@ func (ec *executionContext) _ProposalReceipt_result(ctx context.Context, field g
 }
 func (ec *executionContext) fieldContext_ProposalReceipt_result(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("ProposalReceipt", field, false, false, errors.New("field of type JSON does not have child fields"))
+}
+
+func (ec *executionContext) _ProposalReceipt_code(ctx context.Context, field graphql.CollectedField, obj *model.ProposalReceipt) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ProposalReceipt_code(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Code, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.ErrorCode) graphql.Marshaler {
+			return ec.marshalOErrorCode2ᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐErrorCode(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ProposalReceipt_code(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ProposalReceipt", field, false, false, errors.New("field of type ErrorCode does not have child fields"))
 }
 
 func (ec *executionContext) _ProposalReceipt_message(ctx context.Context, field graphql.CollectedField, obj *model.ProposalReceipt) (ret graphql.Marshaler) {
@@ -8104,6 +8227,82 @@ func (ec *executionContext) _Proposal(ctx context.Context, sel ast.SelectionSet,
 			}
 
 			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
+		case "canWithdraw":
+			field := field
+
+			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+				defer func() {
+					if r := recover(); r != nil {
+						ec.Error(ctx, ec.Recover(ctx, r))
+					}
+				}()
+				res = ec._Proposal_canWithdraw(ctx, field, obj)
+				if res == graphql.Null {
+					atomic.AddUint32(&fs.Invalids, 1)
+				}
+				return res
+			}
+
+			if field.IsDeferred() {
+				deferredFieldSet.AddField(field)
+				fieldIndex := len(deferredFieldSet.Values) - 1
+				deferredFieldSet.Concurrently(fieldIndex, func(ctx context.Context) graphql.Marshaler {
+					return innerFunc(ctx, deferredFieldSet)
+				})
+
+				for _, deferrable := range field.Deferrables {
+					view, ok := deferLabelToView[deferrable.Label]
+					if !ok {
+						view = deferredFieldSet.NewView()
+						deferLabelToView[deferrable.Label] = view
+					}
+					view.AddIndices(fieldIndex)
+				}
+
+				// don't run the out.Concurrently() call below
+				out.Values[i] = graphql.Null
+				continue
+			}
+
+			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
+		case "canSettle":
+			field := field
+
+			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+				defer func() {
+					if r := recover(); r != nil {
+						ec.Error(ctx, ec.Recover(ctx, r))
+					}
+				}()
+				res = ec._Proposal_canSettle(ctx, field, obj)
+				if res == graphql.Null {
+					atomic.AddUint32(&fs.Invalids, 1)
+				}
+				return res
+			}
+
+			if field.IsDeferred() {
+				deferredFieldSet.AddField(field)
+				fieldIndex := len(deferredFieldSet.Values) - 1
+				deferredFieldSet.Concurrently(fieldIndex, func(ctx context.Context) graphql.Marshaler {
+					return innerFunc(ctx, deferredFieldSet)
+				})
+
+				for _, deferrable := range field.Deferrables {
+					view, ok := deferLabelToView[deferrable.Label]
+					if !ok {
+						view = deferredFieldSet.NewView()
+						deferLabelToView[deferrable.Label] = view
+					}
+					view.AddIndices(fieldIndex)
+				}
+
+				// don't run the out.Concurrently() call below
+				out.Values[i] = graphql.Null
+				continue
+			}
+
+			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
 		case "reasonCode":
 			out.Values[i] = ec._Proposal_reasonCode(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
@@ -8757,6 +8956,11 @@ func (ec *executionContext) _ProposalReceipt(ctx context.Context, sel ast.Select
 			}
 		case "result":
 			out.Values[i] = ec._ProposalReceipt_result(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "code":
+			out.Values[i] = ec._ProposalReceipt_code(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}

@@ -92,6 +92,10 @@ type Proposal struct {
 	ExpiresAt   time.Time            `json:"expiresAt"`
 	// Whether the caller could approve it now; where not, why.
 	CanApprove *ProposalCanDecide `json:"canApprove"`
+	// Whether the caller could take it back now; where not, why.
+	CanWithdraw *ProposalCanDecide `json:"canWithdraw"`
+	// Whether the caller could state now what came of it; where not, why.
+	CanSettle *ProposalCanDecide `json:"canSettle"`
 	// Why it ended or waits: a code, where there is one.
 	ReasonCode *string                  `json:"reasonCode,omitempty"`
 	Execution  *ProposalExecution       `json:"execution"`
@@ -199,7 +203,10 @@ type ProposalReceipt struct {
 	// How we know.
 	Evidence *string         `json:"evidence,omitempty"`
 	Result   json.RawMessage `json:"result,omitempty"`
-	Message  *string         `json:"message,omitempty"`
+	// What refused it, where something did.
+	Code *ErrorCode `json:"code,omitempty"`
+	// Why it came to this, in words.
+	Message *string `json:"message,omitempty"`
 }
 
 type ProposalRequirement struct {
