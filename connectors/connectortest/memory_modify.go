@@ -13,6 +13,9 @@ func (w *writer) modify(s *connectors.Step, act *connectors.Act) (*connectors.St
 	if s.Kind == connectors.Delete && (len(s.Set) > 0 || s.Check != nil) {
 		return nil, badInput("a delete writes nothing")
 	}
+	if i := slices.IndexFunc(s.Set, func(a connectors.Assign) bool { return a.Increment }); i >= 0 && !act.Increment {
+		return nil, unsupported("%s cannot be incremented", s.Set[i].Field)
+	}
 	given, err := w.assigns(t, s.Set, connectors.Update)
 	if err != nil {
 		return nil, err
@@ -43,7 +46,7 @@ func (w *writer) modify(s *connectors.Step, act *connectors.Act) (*connectors.St
 	written := map[*row]bool{}
 	after := make([]*row, 0, len(targets))
 	for _, r := range targets {
-		updated, err := w.update(t, s, act, r, given)
+		updated, err := w.update(t, s, r, given)
 		if err != nil {
 			return nil, err
 		}
@@ -66,7 +69,7 @@ func (w *writer) modify(s *connectors.Step, act *connectors.Act) (*connectors.St
 }
 
 // update makes the row after the assignments.
-func (w *writer) update(t *table, s *connectors.Step, act *connectors.Act, r *row, given map[string]connectors.Value) (*row, error) {
+func (w *writer) update(t *table, s *connectors.Step, r *row, given map[string]connectors.Value) (*row, error) {
 	w.draft.version++
 	updated := &row{vals: slices.Clone(r.vals), version: w.draft.version + 1}
 	for _, a := range s.Set {
@@ -74,9 +77,6 @@ func (w *writer) update(t *table, s *connectors.Step, act *connectors.Act, r *ro
 		f := t.meta.Fields[i]
 		v := given[a.Field]
 		if a.Increment {
-			if !act.Increment {
-				return nil, unsupported("%s cannot be incremented", a.Field)
-			}
 			if v = connectors.Null; !r.vals[i].IsNull() {
 				v = reduce(connectors.AggSum, f.Type.Leaf(), []connectors.Value{r.vals[i], given[a.Field]})
 			}

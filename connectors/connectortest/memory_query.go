@@ -104,21 +104,17 @@ func (k *compiler) declared(t *table, q *connectors.Query) error {
 
 // keyed tells whether a condition fixes every field of the key.
 func keyed(c *connectors.Condition, key []string) bool {
-	if c == nil {
+	return len(key) > 0 && !slices.ContainsFunc(key, func(field string) bool { return !fixes(c, field) })
+}
+
+func fixes(c *connectors.Condition, field string) bool {
+	switch {
+	case c == nil:
 		return false
+	case c.Op == connectors.OpAnd:
+		return slices.ContainsFunc(c.Items, func(i *connectors.Condition) bool { return fixes(i, field) })
 	}
-	items := []*connectors.Condition{c}
-	if c.Op == connectors.OpAnd {
-		items = c.Items
-	}
-	for _, field := range key {
-		if !slices.ContainsFunc(items, func(i *connectors.Condition) bool {
-			return i != nil && i.Field == field && (i.Op == connectors.OpEq || i.Op == connectors.OpIn)
-		}) {
-			return false
-		}
-	}
-	return len(key) > 0
+	return c.Field == field && (c.Op == connectors.OpEq || c.Op == connectors.OpIn)
 }
 
 // natural reads an integer operand that is not negative; ok is false where none

@@ -142,6 +142,7 @@ func updateCases() []writeCase {
 
 func deleteCases() []writeCase {
 	return []writeCase{
+		{name: "delete one", steps: deletion(Customers, 101, where(is("id", num(101))))},
 		{name: "delete", steps: deletion(Artists, 200)},
 		{name: "delete again", code: connectors.CodeNotFound, steps: deletion(Artists, 200)},
 		{name: "delete what is referred to", code: connectors.CodeReferenceViolation, steps: deletion(Artists, 1)},
@@ -156,9 +157,12 @@ func deleteCases() []writeCase {
 // guardCases are about Expect: what was approved is what is touched.
 func guardCases() []writeCase {
 	note := assigns("note", text("expected"))
+	before := assigns("note", text("before"), "vip", connectors.Null, "balance", connectors.Decimal("7.10"))
 	either := connectors.Compare("id", connectors.OpIn, connectors.Const(connectors.ListOf(num(20), num(21), num(22))))
 	return []writeCase{
-		{name: "set up", steps: updatesOf(Customers, either, 3, assigns("note", text("before"), "vip", connectors.Null, "balance", connectors.Decimal("7.10")))},
+		{name: "set up", steps: updateOf(Customers, 20, before)},
+		{name: "set up another", steps: updateOf(Customers, 21, before)},
+		{name: "set up a third", steps: updateOf(Customers, 22, before)},
 		{name: "expected", steps: updateOf(Customers, 20, note, expecting(expectation(20, "note", text("before"), "vip", connectors.Null, "balance", connectors.Decimal("7.1"))), returning("note"))},
 		{name: "moved", code: connectors.CodeProposalStale, steps: updateOf(Customers, 20, note, expecting(expectation(20, "note", text("before"))))},
 		{name: "moved from null", code: connectors.CodeProposalStale, steps: updateOf(Customers, 20, note, expecting(expectation(20, "note", connectors.Null)))},

@@ -3,6 +3,7 @@ package connectortest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 
@@ -24,8 +25,10 @@ func (h Harness) watch(t *testing.T) {
 		}
 		return
 	}
-	if !s.writable() {
-		return
+	for _, kind := range []connectors.StepKind{connectors.Create, connectors.Update, connectors.Delete} {
+		if !s.takes(Customers, kind) {
+			return
+		}
 	}
 	s.apply(t, updateOf(Customers, 8, assigns("note", text("not watched")))[0])
 	s.apply(t, creation(Customers, customer(501).Fields)[0])
@@ -50,59 +53,67 @@ func (h Harness) watch(t *testing.T) {
 // under each strategy that a step can ask for.
 func (h Harness) previews(t *testing.T) {
 	s := h.open(t)
-	if !s.writable() {
-		return
-	}
-	for _, strategy := range []connectors.PreviewStrategy{connectors.PreviewRead, connectors.PreviewRollback} {
-		if act := s.oracle.schema.Collection(Customers).Acts[connectors.Update]; act.Preview != strategy && act.Preview != connectors.PreviewRollback {
-			continue // it can do more than the schema says only where rollback is configured
-		}
+	for _, strategy := range []connectors.PreviewStrategy{connectors.PreviewRead, connectors.PreviewRollback, connectors.PreviewNone} {
 		asking := func(st *connectors.Step) { st.Preview = strategy }
-		c := changeOf(updateOf(Customers, 8, assigns("note", text("after")), returning("email"), asking)[0],
-			creation(Albums, assigns("artist_id", num(1), "title", text("made")), returning("id", "plays"), asking)[0],
-			deletion(Artists, 14, returning("name"), asking)[0])
-		s.previewed(t, c, "")
-		effect, err := s.c.Preview(context.Background(), nil, c)
-		if err != nil {
-			t.Fatal(err)
+		can := func(collection string, kind connectors.StepKind) bool {
+			// It can do more than the schema says only where rollback is configured.
+			act := s.oracle.schema.Collection(collection).Acts[kind]
+			return act != nil && (act.Preview == strategy || act.Preview == connectors.PreviewRollback && strategy == connectors.PreviewRead)
 		}
-		update, create, del := effect.Steps[0], effect.Steps[1], effect.Steps[2]
-		if len(update.Before) != 1 || update.Before[0].Get("note").Text == "after" || len(update.After) != 1 || update.After[0].Get("note").Text != "after" {
-			t.Errorf("%s: the preview of an update is %+v", strategy, update)
+		preview := func(steps []connectors.Step) connectors.StepEffect {
+			s.previewed(t, changeOf(steps...), "")
+			effect, err := s.c.Preview(context.Background(), nil, changeOf(steps...))
+			if err != nil {
+				t.Fatal(describeError(err))
+			}
+			return effect.Steps[0]
 		}
-		if len(create.After) != 1 || create.After[0].Get("plays").Text != "0" || len(create.Unpredictable) != 1 || create.Unpredictable[0] != "id" {
-			t.Errorf("%s: the preview of a create is %+v", strategy, create)
+		if can(Customers, connectors.Update) {
+			update := preview(updateOf(Customers, 8, assigns("note", text("after")), returning("email"), asking))
+			if len(update.Before) != 1 || update.Before[0].Get("note").Text == "after" || len(update.After) != 1 || update.After[0].Get("note").Text != "after" {
+				t.Errorf("%s: the preview of an update is %+v", strategy, update)
+			}
 		}
-		if len(del.Before) != 1 || len(del.After) != 0 || del.Before[0].Get("name").IsNull() {
-			t.Errorf("%s: the preview of a delete is %+v", strategy, del)
+		if can(Albums, connectors.Create) {
+			create := preview(creation(Albums, assigns("artist_id", num(1), "title", text("made")), returning("id", "plays"), asking))
+			if len(create.After) != 1 || create.After[0].Get("plays").Text != "0" || !slices.Contains(create.Unpredictable, "id") || create.After[0].Get("id").Kind != connectors.KindAbsent {
+				t.Errorf("%s: the preview of a create is %+v", strategy, create)
+			}
+		}
+		if can(Artists, connectors.Delete) {
+			del := preview(deletion(Artists, 14, returning("name"), asking))
+			if len(del.Before) != 1 || len(del.After) != 0 || del.Before[0].Get("name").IsNull() {
+				t.Errorf("%s: the preview of a delete is %+v", strategy, del)
+			}
 		}
 	}
 }
 
-// writers: of writers at once none is lost, and of those that name one version
-// one wins.
+// writers: of writers at once none is lost, and of those that expect one state
+// one wins. Where what is expected is read just before dispatch, more than one may.
 func (h Harness) writers(t *testing.T) {
 	s := h.open(t)
-	if !s.writable() {
-		return
-	}
 	const writers, each = 4, 5
 	step := updateOf(Albums, 1, []connectors.Assign{increment("plays", num(1))})[0]
-	s.together(t, writers, func(int) error {
-		for range each {
-			if _, err := s.applyPatiently(changeOf(step)); err != nil {
-				return err
+	if s.takes(Albums, connectors.Update) && s.oracle.schema.Collection(Albums).Acts[connectors.Update].Increment {
+		s.together(t, writers, func(int) error {
+			for range each {
+				if _, err := s.applyPatiently(changeOf(step)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		for range writers * each {
+			if _, err := s.oracle.Apply(context.Background(), nil, changeOf(step)); err != nil {
+				t.Fatal(err)
 			}
 		}
-		return nil
-	})
-	for range writers * each {
-		if _, err := s.oracle.Apply(context.Background(), nil, changeOf(step)); err != nil {
-			t.Fatal(err)
-		}
+		s.compare(t, s.everything(s.oracle.schema.Collection(Albums)))
 	}
-	s.compare(t, &connectors.Query{Select: all(s.oracle.schema.Collection(Albums))})
-
+	if !s.takes(Customers, connectors.Update) {
+		return
+	}
 	moved := map[connectors.Code]int{}
 	var mu sync.Mutex
 	s.together(t, writers, func(n int) error {
@@ -113,7 +124,8 @@ func (h Harness) writers(t *testing.T) {
 		moved[connectors.CodeOf(err)]++
 		return nil
 	})
-	if moved[""] != 1 || moved[connectors.CodeProposalStale] != writers-1 {
+	act := s.oracle.schema.Collection(Customers).Acts[connectors.Update]
+	if moved[""] < 1 || moved[""]+moved[connectors.CodeProposalStale] != writers || act.Conditional && moved[""] != 1 {
 		t.Errorf("of %d writers that expect one state, the outcomes are %v", writers, moved)
 	}
 }
@@ -155,13 +167,24 @@ func (s *session) applyPatiently(c *connectors.Change) (*connectors.Effect, erro
 // a void marker keeps it from running at all.
 func (h Harness) marker(t *testing.T) {
 	s := h.open(t)
-	if !s.writable() || s.oracle.schema.Collection(Albums).Acts[connectors.Update].Class != connectors.Transactional {
+	if !s.takes(Albums, connectors.Update) {
 		return
 	}
 	marked := func(proposal, hash string, void bool) *connectors.Change {
 		c := changeOf(updateOf(Albums, 2, []connectors.Assign{increment("plays", num(1))}, returning("plays"))...)
 		c.Marker = &connectors.Marker{Proposal: proposal, Change: 3, ContentHash: hash, Void: void}
 		return c
+	}
+	if s.oracle.schema.Collection(Albums).Acts[connectors.Update].Class != connectors.Transactional {
+		for _, void := range []bool{false, true} {
+			c := marked("p1", "h1", void)
+			c.Steps[0].Set, c.Steps[0].Return = assigns("title", text("marked")), nil
+			if _, err := s.c.Apply(context.Background(), nil, c); connectors.CodeOf(err) != connectors.CodeUnsupported {
+				t.Errorf("a marker (void %t) where there is none: %v", void, describeError(err))
+			}
+			s.sameRecords(t, c)
+		}
+		return
 	}
 	first, err := s.applyChange(t, marked("p1", "h1", false))
 	if err != nil {
@@ -201,7 +224,7 @@ func (h Harness) marker(t *testing.T) {
 		return err
 	})
 	s.oracle.Apply(context.Background(), nil, marked("p4", "h1", false))
-	s.compare(t, &connectors.Query{Select: all(s.oracle.schema.Collection(Albums))})
+	s.compare(t, s.everything(s.oracle.schema.Collection(Albums)))
 	firsts := 0
 	for _, r := range repeated {
 		if !r {
@@ -210,5 +233,44 @@ func (h Harness) marker(t *testing.T) {
 	}
 	if firsts != 1 {
 		t.Errorf("%d of %d runners say that they were the first", firsts, runners)
+	}
+}
+
+// idempotency: a write under a key is done once, and answers the same again, also
+// when the record is by then as the write left it. Without a key each is done.
+func (h Harness) idempotency(t *testing.T) {
+	s := h.open(t)
+	under := func(key string, steps []connectors.Step) *connectors.Change {
+		steps[0].IdempotencyKey = key
+		return changeOf(steps...)
+	}
+	for kind, steps := range map[connectors.StepKind]func(n int64) []connectors.Step{
+		connectors.Create: func(n int64) []connectors.Step {
+			return creation(Customers, customer(500+n).Fields, returning("balance"))
+		},
+		connectors.Update: func(n int64) []connectors.Step {
+			return updateOf(Customers, 40+n, assigns("note", text("once")), returning("note"), expecting(expectation(40+n, "note", s.note(40+n))))
+		},
+		connectors.Delete: func(n int64) []connectors.Step {
+			return deletion(Customers, 60-n, expecting(expectation(60-n, "email", SuiteData()[Customers][59-n].Get("email"))))
+		},
+	} {
+		if !s.takes(Customers, kind) || s.oracle.schema.Collection(Customers).Acts[kind].Class != connectors.Idempotent {
+			continue
+		}
+		for range 2 {
+			if _, err := s.applyChange(t, under("key of "+string(kind), steps(0))); err != nil {
+				t.Fatalf("%s under a key: %v", kind, describeError(err))
+			}
+		}
+		other := under("key of "+string(kind), steps(1))
+		if _, err := s.c.Apply(context.Background(), nil, other); err == nil || connectors.CodeOf(err) == connectors.CodeOutcomeUnknown {
+			t.Errorf("another %s under the same key: %v", kind, describeError(err))
+		}
+		s.sameRecords(t, other)
+		effect, err := s.applyChange(t, changeOf(steps(1)...))
+		if err != nil || effect.Repeated {
+			t.Errorf("another %s without a key: %+v, %v", kind, effect, describeError(err))
+		}
 	}
 }

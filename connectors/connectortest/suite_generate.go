@@ -179,7 +179,7 @@ func (g *generator) fragment(op connectors.Op) string {
 	return pick(g, "piece", pieces)
 }
 
-// order is complete: it ends with the key.
+// order is complete, it ends with the key, where the collection orders by it.
 func (g *generator) order(c *connectors.Collection) []connectors.OrderTerm {
 	var out []connectors.OrderTerm
 	for range rapid.IntRange(0, 2).Draw(g.t, "terms") {
@@ -202,10 +202,7 @@ func (g *generator) order(c *connectors.Collection) []connectors.OrderTerm {
 		term.Field = pick(g, "order by", fields)
 		out = append(out, term)
 	}
-	for _, k := range c.Key {
-		out = append(out, connectors.OrderTerm{Field: k})
-	}
-	return out
+	return append(out, keyOrder(c)...)
 }
 
 func (g *generator) columns(c *connectors.Collection) []connectors.Column {
@@ -238,8 +235,8 @@ func (g *generator) page(c *connectors.Collection, s *connectors.Select) *connec
 	if c.Paging.Offset && g.chance("offset", 3) {
 		p.Offset = g.operand(connectors.Int(int64(rapid.IntRange(0, 40).Draw(g.t, "by"))))
 	}
-	p.Reverse = c.Paging.Last && g.chance("reverse", 3)
-	if c.Paging.Keyset && len(c.Key) > 0 {
+	p.Reverse = c.Paging.Last && len(s.Order) > 0 && g.chance("reverse", 3)
+	if c.Paging.Keyset && total(c, s.Order) {
 		if g.chance("after", 3) {
 			p.After = g.cursor(c, s)
 		}
@@ -266,25 +263,30 @@ func (g *generator) cursor(c *connectors.Collection, s *connectors.Select) []con
 	return out
 }
 
-// bind makes the values of some parents, missing ones among them.
+// bind makes the values of some parents, missing ones among them. Where not
+// every set of fields is joined over, it is one of those that are.
 func (g *generator) bind(c *connectors.Collection, s *connectors.Select) [][]connectors.Value {
-	r := g.relation(c)
-	if r == nil || !c.AnyBind {
+	from, fields := c, []string(nil)
+	if r := g.relation(c); r != nil && c.AnyBind {
+		// The parents' ends of the relation are the values, c's own the fields.
+		from, fields, s.Bind = g.s.oracle.schema.Collection(r.To), r.On, r.Fields
+	} else if len(c.BindFields) > 0 {
+		fields = pick(g, "bind over", c.BindFields)
+		s.Bind = fields
+	}
+	if fields == nil {
 		return nil
 	}
-	// The parents' ends of the relation are the values, c's own the fields.
-	s.Bind = r.Fields
-	parent := g.s.oracle.schema.Collection(r.To)
 	var out [][]connectors.Value
 	seen := map[string]bool{}
 	for range rapid.IntRange(0, 6).Draw(g.t, "entries") {
-		rec := pick(g, "parent", g.data[parent.Name])
+		rec := pick(g, "parent", g.data[from.Name])
 		var entry []connectors.Value
 		id := ""
-		for _, on := range r.On {
-			v := rec.Get(on)
-			if v.IsNull() || g.chance("missing", 6) {
-				v = connectors.Int(900_000 + int64(len(out)))
+		for _, name := range fields {
+			v := rec.Get(name)
+			if v.IsNull() || v.Kind == connectors.KindInt && g.chance("missing", 6) {
+				v = g.missing(from.Field(name), int64(len(out)))
 			}
 			entry = append(entry, v)
 			id += v.Text + ","
@@ -297,6 +299,15 @@ func (g *generator) bind(c *connectors.Collection, s *connectors.Select) [][]con
 	return out
 }
 
+// missing is a value that no record has; null where none is as easy.
+func (g *generator) missing(f *connectors.Field, n int64) connectors.Value {
+	switch f.Type.Leaf() {
+	case connectors.ScalarInt, connectors.ScalarSafeInt, connectors.ScalarBigInt:
+		return connectors.Int(900_000 + n)
+	}
+	return connectors.Null
+}
+
 // query draws a whole query of records.
 func (g *generator) query() *connectors.Query {
 	c := g.collection()
@@ -306,7 +317,7 @@ func (g *generator) query() *connectors.Query {
 		s.Where = g.condition(c, 3)
 	}
 	s.Order = g.order(c)
-	if g.chance("bind", 3) {
+	if !c.List || g.chance("bind", 3) {
 		q.Bind = g.bind(c, s)
 	}
 	if !g.chance("no page", 3) {
