@@ -31,7 +31,10 @@ func (u *universe) key(s scenario) string {
 		for _, f := range u.Flights {
 			fmt.Fprint(&b, "|", f.Executor, f.Void)
 		}
-		last := u.D.Attempts[len(u.D.Attempts)-1]
+		last := &Attempt{} // of a store that was restored there may be none
+		if len(u.D.Attempts) > 0 {
+			last = u.D.Attempts[len(u.D.Attempts)-1]
+		}
 		open := len((&step{d: &u.D}).unproven())
 		fmt.Fprint(&b, "|", len(u.D.Attempts), open, last.State, last.SettledAs, last.Void, last.Executor, last.DispatchedAt.IsZero(), last.LeaseUntil.Unix())
 		return b.String()

@@ -140,6 +140,9 @@ func (s scenario) moves(u *universe) map[string]*universe {
 	}
 	try("expire", Event{Kind: EventExpire}, nil)
 	try("invalidate", Event{Kind: EventInvalidate, Reason: "policy"}, nil)
+	for _, keep := range []time.Duration{0, time.Minute} {
+		try(fmt.Sprint("restored ", keep), Event{Kind: EventRestored, Attempt: Request{KeyUntil: bfsTime(u.Now).Add(keep)}}, nil)
+	}
 	for i := range u.Mind {
 		s.executor(u, i, try, out, rev, hash)
 	}

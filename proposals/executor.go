@@ -363,17 +363,8 @@ func (x *Executor) request(d *Dossier, change int, void bool, now time.Time) (Re
 	r := Request{Digest: hexOf(sum[:]), Void: void}
 	if ClassOf(&d.Current().Set, change) == connectors.Idempotent {
 		r.IdempotencyKey = c.Steps[0].IdempotencyKey
-		keep := DefaultKeepUpKey
-		for i := range c.Steps {
-			object := c.Steps[i].Collection + c.Steps[i].Function
-			if x.cfg.KeyRetention != nil {
-				if k := x.cfg.KeyRetention(c.Source, object); k > 0 {
-					keep = min(keep, k)
-				}
-			}
-		}
 		// The system's memory begins with the first dispatch under the key.
-		r.KeyUntil = now.Add(keep)
+		r.KeyUntil = now.Add(keyRemembered(c, x.cfg.KeyRetention))
 		for _, a := range d.Attempts {
 			if a.IdempotencyKey == r.IdempotencyKey && !a.DispatchedAt.IsZero() && a.KeyUntil.Before(r.KeyUntil) {
 				r.KeyUntil = a.KeyUntil

@@ -37,6 +37,7 @@ func TestMachine(t *testing.T) {
 					"run":      m.run,
 					"crash":    m.crash,
 					"fault":    m.fault,
+					"restored": m.restored,
 					"time":     m.time,
 					"policy":   m.policy,
 				})
@@ -137,6 +138,9 @@ func (m *machine) crash(t *rapid.T) {
 	})
 	m.w.executor(svc, nil).Once(context.Background())
 }
+
+// restored is a store that is found to be older than what was done.
+func (m *machine) restored(*rapid.T) { m.w.restored(time.Hour) }
 
 func (m *machine) fault(t *rapid.T) {
 	m.w.src.inject(rapid.SampledFrom([]fault{{after: errDropped}, {before: errDropped},

@@ -80,6 +80,8 @@ func (n *step) apply() error {
 		return n.giveUp()
 	case EventAmbiguous:
 		return n.ambiguous()
+	case EventRestored:
+		return n.restored()
 	case EventReconcile:
 		return n.reconcile()
 	case EventForceRetry:

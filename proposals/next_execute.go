@@ -375,6 +375,26 @@ func (n *step) ambiguous() error {
 	return nil
 }
 
+// restored is T16a: the store is older than what was done. What was approved or
+// claimed then may have been sent since, so even an attempt that it knows as not
+// dispatched proves nothing.
+func (n *step) restored() error {
+	switch class := ClassOf(&n.d.Current().Set, n.e.Change); {
+	case class == connectors.Transactional:
+		return refusal(connectors.CodeWrongState, "the marker tells whether it was done")
+	case class == connectors.Idempotent && n.now.Before(n.e.Attempt.KeyUntil):
+		return refusal(connectors.CodeWrongState, "its key makes it safe to send again")
+	}
+	for _, a := range n.d.Attempts {
+		if a.State != Settled {
+			n.settle(a, UnknownOutcome)
+		}
+	}
+	n.to(OutcomeUnknown, time.Time{})
+	n.because("outcome_unknown", n.e.Say)
+	return nil
+}
+
 func (n *step) forceRetry() error {
 	if n.e.Actor.ID == "" || !n.e.Acknowledged {
 		return refusal(connectors.CodeBadInput, "somebody must acknowledge that it may be done twice")

@@ -28,6 +28,7 @@ const (
 	EventGiveUp         EventKind = "giveUp"
 	EventRetry          EventKind = "retry"
 	EventAmbiguous      EventKind = "ambiguous"
+	EventRestored       EventKind = "restored"
 	EventReclaim        EventKind = "reclaim"
 	EventReconcile      EventKind = "reconcile"
 	EventForceRetry     EventKind = "forceRetry"
@@ -95,6 +96,8 @@ func Transitions() []Transition {
 			"the class allows it, or the dispatch is proven not processed; same key, same bytes; inside the key's retention", "proposal.retried", "", true},
 		{"T16", EventAmbiguous, []State{Executing}, []State{OutcomeUnknown}, "executor, reaper",
 			"an unsettled dispatch; the executor of the epoch, or the lease and the longest request are over", "proposal.unknown", "unknown", true},
+		{"T16a", EventRestored, []State{Approved, Executing}, []State{OutcomeUnknown}, "system, over a store that was restored from an older backup",
+			"the class cannot find out by doing it again (not transactional; idempotent: the key is forgotten)", "proposal.restored", "unknown", true},
 		{"T17", EventReclaim, []State{Executing}, []State{Executing}, "executor",
 			"lease over; never dispatched, or the class resolves it (transactional; idempotent inside its retention); new epoch", "proposal.reclaimed", "", true},
 		{"T18", EventReconcile, []State{OutcomeUnknown}, []State{Executed, Failed}, "probe, or a named human who is no author",

@@ -85,8 +85,8 @@ and argument in the review document. R8: the review document is complete. R9
 
 Every sequence of these events by two reviewers, an agent, the person behind it,
 two executors that may crash at any point, a flip of the policy, a change of the
-base record and requests that arrive late or lose their answer, over two
-revisions, is searched breadth first. In every state reached:
+base record, requests that arrive late or lose their answer, and a store found to
+be an older one, over two revisions, is searched breadth first. In every state reached:
 
 - I1 no effect without a claim of APPROVED content with that very hash
 - I2 every claim rests on decisions of distinct persons that satisfy the requirement under current policy

@@ -33,10 +33,8 @@ import (
 
 // How long the server takes for things that have no limit of their own.
 const (
-	readHeaderTimeout = 10 * time.Second
-	idleTimeout       = 2 * time.Minute
-	shutdownTimeout   = 10 * time.Second
-	sweepEvery        = 6 * time.Hour
+	shutdownTimeout = 10 * time.Second
+	sweepEvery      = 6 * time.Hour
 )
 
 // An app is a gateway with everything it is made of. It is opened, run once,
@@ -52,7 +50,7 @@ type app struct {
 	executor *proposals.Executor
 	gateway  *gateway.Gateway
 	sealer   *audit.Sealer
-	recovery *recovery
+	restored string // what /readyz says of a store that was restored; set once, before anything is served
 	listener net.Listener
 }
 
@@ -71,9 +69,6 @@ func openApp(ctx context.Context, p *project, dataDir string, log *slog.Logger) 
 		return a, err
 	}
 	if a.store, err = openStore(ctx, p.cfg, dataDir, store.Server, keys); err != nil {
-		return a, err
-	}
-	if a.recovery, err = newRecovery(ctx, a.store, log); err != nil {
 		return a, err
 	}
 	gate, issuer := connectors.NewGate(nil)
@@ -115,16 +110,11 @@ func (a *app) assemble(p *project, exec *execute.Executor, issuer *connectors.Is
 			if conn == nil {
 				return nil, connectors.Errorf(connectors.CodeUpstreamUnavailable, "there is no source %s any more", source)
 			}
-			if err := a.recovery.held(ctx, c); err != nil {
-				return nil, err
-			}
 			effect, err := conn.Apply(ctx, permit, c)
 			exec.Cache.Wrote(source)
 			return effect, err
 		},
-		KeyRetention: func(source, object string) time.Duration {
-			return a.cfg.Sources.Values[source].Outcome.For(object).Keep
-		}})
+		KeyRetention: a.keyRetention})
 	pages, err := console.Handler()
 	if err != nil {
 		return err
@@ -133,7 +123,7 @@ func (a *app) assemble(p *project, exec *execute.Executor, issuer *connectors.Is
 	cfg := gateway.Config{Identity: a.identity, Executor: exec, Proposals: a.service, Sources: a.sources,
 		Control: &graph.Resolver{Proposals: a.service, Identity: a.identity, Audit: a.store, Sources: a.sources.States},
 		Sealer:  func(tenant string) plan.Sealer { return keys.Stable("graph", tenant) },
-		Limits:  roleLimits(p.cfg), Origins: origins(p.cfg), PublicURL: p.cfg.URL, Ready: a.store.Ping, Metrics: metrics(), Pages: pages,
+		Limits:  roleLimits(p.cfg), Origins: origins(p.cfg), PublicURL: p.cfg.URL, Ready: a.store.Ping, StoreNote: func() string { return a.restored }, Metrics: metrics(), Pages: pages,
 		Log: a.log, Now: time.Now}
 	if u, err := url.Parse(p.cfg.URL); err == nil {
 		cfg.PublicHost = u.Host
@@ -240,6 +230,9 @@ func (a *app) run(ctx context.Context) error {
 	if err := a.service.PolicyLoaded(ctx, policy.DefaultTenant); err != nil {
 		return fmt.Errorf("the store refused the policy's version: %w", err)
 	}
+	if err := a.recover(ctx); err != nil {
+		return fmt.Errorf("the store was restored from an older backup, and what may have been done since could not be told: %w", err)
+	}
 	var wg sync.WaitGroup
 	background := func(what string, fn func(context.Context) error) {
 		wg.Go(func() {
@@ -253,8 +246,7 @@ func (a *app) run(ctx context.Context) error {
 	background("proposals", a.service.Run)
 	background("executor", a.executor.Run)
 	background("sweep", a.sweep)
-	server := &http.Server{Handler: a.gateway, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout,
-		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug)}
+	server := newServer(a.cfg, a.gateway, a.log)
 	failed := make(chan error, 1)
 	wg.Go(func() { failed <- server.Serve(a.listener) })
 	var err error
@@ -275,6 +267,27 @@ func (a *app) run(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// keyRetention is how long a system remembers an idempotency key; 0: the
+// default.
+func (a *app) keyRetention(source, object string) time.Duration {
+	return a.cfg.Sources.Values[source].Outcome.For(object).Keep
+}
+
+// recover is the first thing done with a store that was restored from an older
+// backup: nothing that may have been done in the lost time is done again.
+func (a *app) recover(ctx context.Context) error {
+	if !a.store.Restored() {
+		return nil
+	}
+	n, err := a.service.Restored(ctx, policy.DefaultTenant, a.keyRetention)
+	if err != nil {
+		return err
+	}
+	a.log.Warn("the store was restored from an older backup: what was approved then, and cannot be sent twice, is of unknown outcome until a person settles it", "unknown", n)
+	a.restored = fmt.Sprintf("restored from an older backup; %d proposals became OUTCOME_UNKNOWN", n)
+	return a.store.EndRecovery(ctx)
 }
 
 // sweep forgets what nobody can ask for any more.

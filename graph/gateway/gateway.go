@@ -38,6 +38,8 @@ type Config struct {
 	PublicHost string
 	// Ready answers nil when the store and the catalog are there.
 	Ready func(context.Context) error
+	// StoreNote is what /readyz adds about the store; nil or "": nothing.
+	StoreNote func() string
 	// Metrics serves /metrics; nil: there is none.
 	Metrics http.Handler
 	// Pages serves everything else: the console.
@@ -129,6 +131,11 @@ func (g *Gateway) serveReady(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	text := "ready\n"
+	if g.cfg.StoreNote != nil {
+		if note := g.cfg.StoreNote(); note != "" {
+			text += "store: " + note + "\n"
+		}
+	}
 	for _, s := range g.cfg.Sources.States() {
 		text += "source " + s.Name + " (" + s.Connector + "): " + string(s.Status)
 		if s.Message != "" {
