@@ -19,7 +19,8 @@ type ChangeFacts struct {
 	// Before and After are objects, one for each record touched; none for calls,
 	// Before none for create, After none for delete.
 	Before, After []connectors.Value
-	// Records is how many records are touched; 1 for a call.
+	// Records is how many records are touched; 1 for a call. Negative: not known,
+	// for Foresee.
 	Records int
 }
 
@@ -42,51 +43,71 @@ type Routing struct {
 // Route finds the first rule that matches a change. A filter that is unknown
 // matches a rule that rejects, and no other.
 func (e *Engine) Route(c ChangeFacts) (Routing, error) {
-	if e == nil {
-		return Routing{}, connectors.Errorf(connectors.CodeForbidden, "there is no policy")
-	}
-	o, ok := e.names.byName[c.Object]
-	if !ok {
-		return Routing{}, connectors.Errorf(connectors.CodeBadInput, "there is nothing of that name")
-	}
-	if e.approvals == nil {
-		return Routing{}, connectors.Errorf(connectors.CodeNoEligibleReviewer, "nothing says who decides about changes: there is no approvals.yaml")
+	o, err := e.routed(c.Object)
+	if err != nil {
+		return Routing{}, err
 	}
 	f := facts{change: &c, arguments: e.names.objects[o].Function}
 	for _, r := range e.approvals.rules {
-		if !e.ruleMatches(r, o, f) {
-			continue
+		if e.ruleMatches(r, o, f) {
+			return e.routing(r, o, f), nil
 		}
-		out := Routing{Then: r.then, Rule: r.name, PolicyVersion: e.version, Say: r.say,
-			Veto: r.veto, Expire: r.expire}
-		if out.Expire == 0 {
-			out.Expire = e.approvals.expire
-		}
-		if r.then == ThenReview {
-			out.Seats = e.seats(r.requires, o, f)
-		}
-		return out, nil
 	}
-	return Routing{Then: ThenReview, PolicyVersion: e.version, Veto: 1, Expire: e.approvals.expire,
-		Seats: e.seats(nil, o, f)}, nil
+	return e.routing(nil, o, f), nil
+}
+
+// routed is an object that rules can be asked about.
+func (e *Engine) routed(object string) (int32, error) {
+	if e == nil {
+		return 0, connectors.Errorf(connectors.CodeForbidden, "there is no policy")
+	}
+	o, ok := e.names.byName[object]
+	if !ok {
+		return 0, connectors.Errorf(connectors.CodeBadInput, "there is nothing of that name")
+	}
+	if e.approvals == nil {
+		return 0, connectors.Errorf(connectors.CodeNoEligibleReviewer, "nothing says who decides about changes: there is no approvals.yaml")
+	}
+	return o, nil
+}
+
+// routing is what a rule says of a change it matches; nil: the defaults.
+func (e *Engine) routing(r *rule, o int32, f facts) Routing {
+	if r == nil {
+		return Routing{Then: ThenReview, PolicyVersion: e.version, Veto: 1, Expire: e.approvals.expire, Seats: e.seats(nil, o, f)}
+	}
+	out := Routing{Then: r.then, Rule: r.name, PolicyVersion: e.version, Say: r.say, Veto: r.veto, Expire: r.expire}
+	if out.Expire == 0 {
+		out.Expire = e.approvals.expire
+	}
+	if r.then == ThenReview {
+		out.Seats = e.seats(r.requires, o, f)
+	}
+	return out
 }
 
 func (e *Engine) ruleMatches(r *rule, o int32, f facts) bool {
-	c := f.change
-	if bitOf(c.Act)&r.acts == 0 || !e.ruleOn(r, o, c) || !e.ruleBy(r, c.Principal) {
-		return false
-	}
-	truth := True
-	if r.when != nil {
-		truth = Unknown // unless it was bound for this object
-		if node := r.when[o]; node != nil {
-			truth = node.eval(f)
-		}
-	}
+	truth := e.ruleTruth(r, o, f)
 	if r.then == ThenReject {
 		return truth != False
 	}
 	return truth == True
+}
+
+// ruleTruth is False for a rule about something else, and else the truth of its
+// filter.
+func (e *Engine) ruleTruth(r *rule, o int32, f facts) Tri {
+	c := f.change
+	if bitOf(c.Act)&r.acts == 0 || !e.ruleOn(r, o, c) || !e.ruleBy(r, c.Principal) {
+		return False
+	}
+	if r.when == nil {
+		return True
+	}
+	if node := r.when[o]; node != nil {
+		return node.eval(f)
+	}
+	return Unknown // it was not bound for this object
 }
 
 // ruleOn tells whether the rule is about the object; one that names fields is

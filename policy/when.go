@@ -59,7 +59,7 @@ func (n *whenNode) eval(f facts) Tri {
 	case "after":
 		return matchAll(n.cond, f.change.After)
 	case "records":
-		return Match(n.cond, func(string) connectors.Value { return connectors.Int(int64(f.change.Records)) }, nil)
+		return Match(n.cond, func(string) connectors.Value { return countOf(f.change.Records) }, nil)
 	case "principal":
 		return Match(n.cond, principalField(f.change.Principal), nil)
 	case "agent":
@@ -79,6 +79,14 @@ func matchAll(c *connectors.Condition, records []connectors.Value) Tri {
 		}
 	}
 	return first
+}
+
+// countOf is absent, and so unknown, where the number is not known.
+func countOf(n int) connectors.Value {
+	if n < 0 {
+		return connectors.Value{}
+	}
+	return connectors.Int(int64(n))
 }
 
 func textOrNull(s string) connectors.Value {

@@ -6,18 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
+	"time"
 
 	"github.com/vektah/gqlparser/v2/ast"
 
 	"github.com/countersign/countersign/connectors"
-	"github.com/countersign/countersign/connectors/sql"
+	"github.com/countersign/countersign/graph/execute"
 	"github.com/countersign/countersign/graph/gateway"
 	"github.com/countersign/countersign/policy"
-	"github.com/countersign/countersign/policy/identity"
-	"github.com/countersign/countersign/store"
 )
 
 type explainCmd struct {
@@ -27,6 +24,62 @@ type explainCmd struct {
 	Claim     []string `help:"NAME=VALUE; a claim of the principal."`
 	Config    string   `help:"The configuration." default:"countersign.yaml" type:"path"`
 	Data      string   `help:"Folder of the store, for user:NAME." default:"data" type:"path"`
+	JSON      bool     `help:"Print JSON." name:"json"`
+}
+
+// An explained is everything explain says, and its JSON.
+type explained struct {
+	Identity []explainedPrincipal `json:"identity"`
+	Lines    []explainedLine      `json:"lines"`
+	Plan     string               `json:"plan"`
+	// Change is what a mutation would do; it is not run.
+	Change *gateway.Foreseen `json:"change,omitempty"`
+	// Expire is when the decision on Change would time out.
+	Expire string          `json:"expire,omitempty"`
+	Sent   []explainedSent `json:"sent"`
+	// NothingSent says in words why Sent is empty.
+	NothingSent string           `json:"nothingSent,omitempty"`
+	Answer      *explainedAnswer `json:"answer,omitempty"`
+}
+
+type explainedPrincipal struct {
+	ID    string   `json:"id"`
+	Kind  string   `json:"kind"`
+	Roles []string `json:"roles"`
+}
+
+type explainedLine struct {
+	File string `json:"file"`
+	Line int    `json:"line"`
+	Text string `json:"text"`
+}
+
+// An explainedSent is one statement or request.
+type explainedSent struct {
+	Source      string   `json:"source"`
+	Object      string   `json:"object"`
+	FromCache   bool     `json:"fromCache"`
+	Keys        int      `json:"keys,omitempty"`
+	Transaction bool     `json:"transaction,omitempty"`
+	Statement   string   `json:"statement,omitempty"`
+	Values      []string `json:"values,omitempty"`
+	Method      string   `json:"method,omitempty"`
+	Target      string   `json:"target,omitempty"`
+	Attempts    int      `json:"attempts,omitempty"`
+	Status      int      `json:"status,omitempty"`
+	Error       string   `json:"error,omitempty"`
+	Ms          float64  `json:"ms"`
+}
+
+type explainedAnswer struct {
+	Bytes  int              `json:"bytes"`
+	Errors []explainedError `json:"errors"`
+}
+
+type explainedError struct {
+	Path    string `json:"path"`
+	Message string `json:"message"`
+	Code    string `json:"code"`
 }
 
 // Run says who is asking, which lines decide, what the plan is, and what each
@@ -36,14 +89,47 @@ func (x *explainCmd) Run(e *env) error {
 	if printProblems(e.stderr, problems) {
 		return errSilent
 	}
-	who, err := p.identify(e, x.As, filepath.Clean(x.Data))
+	who, req, err := x.request(e, p)
 	if err != nil {
 		return err
+	}
+	snap := gateway.NewSnapshot(p.catalog, p.policy)
+	ex, errs := gateway.Explain(snap, roleLimits(p.cfg), who, req)
+	if len(errs) > 0 {
+		return fmt.Errorf("%s (%s)", errs[0].Message, errs[0].Code)
+	}
+	out := &explained{Plan: ex.Plan.String(), Change: ex.Change, Lines: []explainedLine{}, Sent: []explainedSent{}}
+	for _, q := range who.Chain() {
+		out.Identity = append(out.Identity, explainedPrincipal{ID: q.ID, Kind: string(q.Kind), Roles: p.policy.Expand(q)})
+	}
+	for _, l := range ex.Lines {
+		out.Lines = append(out.Lines, explainedLine{File: filepath.Base(l.File), Line: l.Line, Text: l.Text})
+	}
+	if ex.Operation != ast.Query {
+		out.NothingSent = "nothing was sent: a mutation is only planned here"
+		if ex.Change != nil && ex.Change.Routing != nil && ex.Change.Routing.Then == policy.ThenReview {
+			out.Expire = ex.Change.Routing.Expire.String()
+		}
+	} else if err := x.sent(e, p, who, req, snap, out); err != nil {
+		return err
+	}
+	if x.JSON {
+		return printJSON(e.stdout, out)
+	}
+	out.print(e)
+	return nil
+}
+
+// request is who asks, and what.
+func (x *explainCmd) request(e *env, p *project) (*policy.Principal, *gateway.Request, error) {
+	who, err := p.identify(e, x.As, filepath.Clean(x.Data))
+	if err != nil {
+		return nil, nil, err
 	}
 	for _, c := range x.Claim {
 		name, value, ok := strings.Cut(c, "=")
 		if !ok {
-			return usagef("--claim %q is not NAME=VALUE", c)
+			return nil, nil, usagef("--claim %q is not NAME=VALUE", c)
 		}
 		chain := who.Chain()
 		chain[len(chain)-1].Claims[name] = connectors.String(value)
@@ -53,156 +139,47 @@ func (x *explainCmd) Run(e *env) error {
 		dec := json.NewDecoder(strings.NewReader(x.Variables))
 		dec.UseNumber()
 		if err := dec.Decode(&req.Variables); err != nil {
-			return usagef("--variables is no JSON object")
+			return nil, nil, usagef("--variables is no JSON object")
 		}
 	}
-	snap := gateway.NewSnapshot(p.catalog, p.policy)
-	ex, errs := gateway.Explain(snap, roleLimits(p.cfg), who, req)
+	return who, req, nil
+}
+
+// sent runs the query, as a server that was started just now would.
+func (x *explainCmd) sent(e *env, p *project, who *policy.Principal, req *gateway.Request, snap *gateway.Snapshot, out *explained) (err error) {
+	cache, err := newCache(p.cfg)
+	if err != nil {
+		return err
+	}
+	defer cache.Close()
+	exec := &execute.Executor{Sources: map[string]connectors.Connector{}, Cache: cache}
+	for _, name := range p.cfg.Sources.Names {
+		c, failed := connect(p.cfg, name, p.cfg.Sources.Values[name], p.schemas[name], newLog(e, false))
+		if failed != nil {
+			return failed
+		}
+		defer func() { err = errors.Join(err, c.Close()) }()
+		exec.Sources[name] = c
+	}
+	return out.run(e.ctx, snap, roleLimits(p.cfg), exec, who, req)
+}
+
+func (out *explained) run(ctx context.Context, snap *gateway.Snapshot, limits gateway.RoleLimits, exec *execute.Executor, who *policy.Principal, req *gateway.Request) error {
+	trial, errs := gateway.RunExplained(ctx, snap, limits, exec, who, req)
 	if len(errs) > 0 {
 		return fmt.Errorf("%s (%s)", errs[0].Message, errs[0].Code)
 	}
-	x.identity(e, p, who)
-	x.lines(e, ex)
-	e.printf("plan\n%s\n", indent(ex.Plan.String()))
-	if ex.Operation != ast.Query {
-		e.printf("sent\n  nothing: a mutation is only planned here\n")
-		return nil
+	for _, s := range trial.Sent {
+		out.Sent = append(out.Sent, explainedSent{Source: s.Source, Object: s.Object, FromCache: s.Kept, Keys: s.Keys, Transaction: s.Snapshot,
+			Statement: s.Statement, Values: s.Values, Method: s.Method, Target: s.Target, Attempts: s.Attempts, Status: s.Status,
+			Error: string(s.Failed), Ms: float64(s.Took.Round(10*time.Microsecond)) / float64(time.Millisecond)})
 	}
-	return x.sent(e, p, who, req, snap)
-}
-
-func (x *explainCmd) identity(e *env, p *project, who *policy.Principal) {
-	for i, q := range who.Chain() {
-		title := "identity"
-		if i > 0 {
-			title = "acts for"
-		}
-		e.printf("%s\n  %s (%s), roles %s\n", title, plain(q.ID), q.Kind, plain(strings.Join(p.policy.Expand(q), " ")))
+	if len(out.Sent) == 0 {
+		out.NothingSent = "nothing was sent: no source had to be asked"
 	}
-}
-
-func (x *explainCmd) lines(e *env, ex *gateway.Explanation) {
-	e.printf("lines\n")
-	for _, l := range ex.Lines {
-		e.printf("  %s:%d  %s\n", filepath.Base(l.File), l.Line, plain(l.Text))
+	out.Answer = &explainedAnswer{Bytes: len(trial.Data), Errors: []explainedError{}}
+	for _, a := range trial.Errors {
+		out.Answer.Errors = append(out.Answer.Errors, explainedError{Path: a.Path.String(), Message: a.Message, Code: string(a.Code)})
 	}
-	if len(ex.Lines) == 0 {
-		e.printf("  none\n")
-	}
-}
-
-func indent(s string) string {
-	return "  " + strings.ReplaceAll(strings.TrimRight(s, "\n"), "\n", "\n  ")
-}
-
-// sent runs the query with connectors that note what they are asked.
-func (x *explainCmd) sent(e *env, p *project, who *policy.Principal, req *gateway.Request, snap *gateway.Snapshot) error {
-	rec := &recorder{}
-	conns := map[string]connectors.Connector{}
-	var errs []error
-	for _, name := range p.cfg.Sources.Names {
-		c, err := connect(p.cfg, name, p.cfg.Sources.Values[name], p.schemas[name], newLog(e, false))
-		if err != nil {
-			return err
-		}
-		defer func() { errs = append(errs, c.Close()) }()
-		conns[name] = &recorded{Connector: c, name: name, rec: rec}
-	}
-	data, answerErrs := gateway.RunExplained(e.ctx, snap, roleLimits(p.cfg), conns, who, req)
-	e.printf("sent\n")
-	for _, line := range rec.lines {
-		e.printf("%s\n", indent(plain2(line)))
-	}
-	e.printf("answer\n  %d bytes\n", len(data))
-	for _, a := range answerErrs {
-		e.printf("  error at %s: %s (%s)\n", a.Path, a.Message, a.Code)
-	}
-	return errors.Join(errs...)
-}
-
-// plain2 keeps line breaks, which statements have.
-func plain2(s string) string {
-	parts := strings.Split(s, "\n")
-	for i := range parts {
-		parts[i] = plain(parts[i])
-	}
-	return strings.Join(parts, "\n")
-}
-
-type recorder struct {
-	mu    sync.Mutex
-	lines []string
-}
-
-// recorded is a connector that notes what it is asked.
-type recorded struct {
-	connectors.Connector
-	name string
-	rec  *recorder
-}
-
-// Query implements connectors.Connector.
-func (r *recorded) Query(ctx context.Context, q *connectors.Query) (connectors.Rows, error) {
-	text := "read " + q.Select.Collection + q.Select.Function
-	if engine, ok := r.Connector.(*sql.Engine); ok {
-		if s, err := engine.Statement(q); err == nil {
-			text = s
-		}
-	}
-	if n := len(q.Bind); n > 0 {
-		text += fmt.Sprintf("\n-- joined over %d keys", n)
-	}
-	r.rec.mu.Lock()
-	r.rec.lines = append(r.rec.lines, r.name+": "+text)
-	r.rec.mu.Unlock()
-	return r.Connector.Query(ctx, q)
-}
-
-// principal reads role:NAME, agent:NAME or user:NAME, without a store.
-func (p *project) principal(as string) (*policy.Principal, error) {
-	kind, name, ok := strings.Cut(as, ":")
-	if !ok || name == "" {
-		return nil, usagef("--as %q is not role:NAME, agent:NAME or user:NAME", as)
-	}
-	out := &policy.Principal{ID: as, Name: name, Tenant: policy.DefaultTenant, Claims: map[string]connectors.Value{}}
-	switch kind {
-	case "role":
-		if !slices.Contains(p.policy.Roles(), name) {
-			return nil, usagef("the policy has no role %q", name)
-		}
-		out.Kind, out.Roles, out.Interactive = policy.Human, []string{name}, true
-	case "agent":
-		a, ok := p.cfg.Agents.Get(name)
-		if !ok {
-			return nil, usagef("there is no agent %q", name)
-		}
-		out.Kind, out.Roles, out.Owner = policy.Agent, a.Roles, identity.UserID(a.Owner)
-	case "user":
-		out.Kind, out.Interactive = policy.Human, true
-	default:
-		return nil, usagef("--as %q is not role:NAME, agent:NAME or user:NAME", as)
-	}
-	return out, nil
-}
-
-// identify is principal with what the store knows of a person.
-func (p *project) identify(e *env, as, data string) (*policy.Principal, error) {
-	who, err := p.principal(as)
-	if err != nil || !strings.HasPrefix(as, "user:") || absent(filepath.Join(data, "countersign.db")) && p.cfg.Store == "" {
-		return who, err
-	}
-	keys, err := openKeyring(p.cfg, data)
-	if err != nil {
-		return nil, err
-	}
-	s, err := openStore(e.ctx, p.cfg, data, store.ReadOnly, keys)
-	if err != nil {
-		return nil, err
-	}
-	ids, err := identity.New(identityConfig(p.cfg), s, identity.Options{})
-	if err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	known, _, err := ids.Current(e.ctx, policy.DefaultTenant, who.ID)
-	return known, errors.Join(err, s.Close())
+	return nil
 }

@@ -115,6 +115,10 @@ func (c *Client) clean(err error) error {
 	return errors.New(c.secrets.Replace(err.Error()))
 }
 
+// Redact is a text without our credentials and without values of configured
+// headers, however they are encoded in it.
+func (c *Client) Redact(text string) string { return c.secrets.Replace(text) }
+
 const maxUpstream = 4 << 10
 
 // said is what the system said, as one JSON object {"status", "body"}, without

@@ -29,7 +29,7 @@ func (r *run) list(ctx context.Context, args []connectors.Member, want int, keep
 	if err != nil {
 		return err
 	}
-	for req != nil {
+	for req.Request != nil {
 		resp, err := r.answer(ctx, req)
 		if err != nil {
 			return err
@@ -60,23 +60,25 @@ type pager struct {
 }
 
 // first is the request of the first page; later pages by number follow it.
-func (p *pager) first() (*httpcall.Request, error) { return p.page(connectors.Value{}) }
+func (p *pager) first() (ask, error) { return p.page(connectors.Value{}) }
 
-func (p *pager) page(token connectors.Value) (*httpcall.Request, error) {
+func (p *pager) page(token connectors.Value) (ask, error) {
 	c := p.t.collection
-	args := slices.Clone(p.args)
+	args, open := slices.Clone(p.args), []string(nil)
 	if c.sizeParam != nil {
+		open = append(open, c.sizeParam.field.Name)
 		args = append(args, connectors.Member{Name: c.sizeParam.field.Name, Value: numberFor(c.sizeParam, p.size)})
 	}
 	if c.pageParam != nil {
 		switch {
 		case c.cfg.Page.Style == PageNumber || c.cfg.Page.Style == PageOffset:
+			open = append(open, c.pageParam.field.Name)
 			args = append(args, connectors.Member{Name: c.pageParam.field.Name, Value: numberFor(c.pageParam, p.at)})
 		case !token.IsNull():
 			args = append(args, connectors.Member{Name: c.pageParam.field.Name, Value: token})
 		}
 	}
-	return p.request(c.list, connectors.ObjectOf(args...))
+	return p.ask(c.list, connectors.ObjectOf(args...), open...)
 }
 
 // numberFor is a number as a parameter's type wants it.
@@ -87,8 +89,8 @@ func numberFor(p *param, n int) connectors.Value {
 	return connectors.Int(int64(n))
 }
 
-// next is the request of the page after this one; nil at the end.
-func (p *pager) next(req *httpcall.Request, resp *httpcall.Response, items int) (*httpcall.Request, error) {
+// next is the request of the page after this one; none at the end.
+func (p *pager) next(req ask, resp *httpcall.Response, items int) (ask, error) {
 	c := p.t.collection
 	full := items > 0 && (c.sizeParam == nil || items >= p.size)
 	switch c.cfg.Page.Style {
@@ -101,16 +103,16 @@ func (p *pager) next(req *httpcall.Request, resp *httpcall.Response, items int) 
 	case PageCursor:
 		return p.cursor(req, dig(resp.Body, split(c.cfg.Page.Next)))
 	default:
-		return nil, nil
+		return ask{}, nil
 	}
 	if !full {
-		return nil, nil
+		return ask{}, nil
 	}
 	return p.first()
 }
 
 // cursor goes on by a link or a token; anything else is the end.
-func (p *pager) cursor(req *httpcall.Request, raw json.RawMessage) (*httpcall.Request, error) {
+func (p *pager) cursor(req ask, raw json.RawMessage) (ask, error) {
 	var text string
 	if len(raw) > 0 && raw[0] != '"' && isNumber(string(raw)) {
 		text = string(raw)
@@ -120,7 +122,7 @@ func (p *pager) cursor(req *httpcall.Request, raw json.RawMessage) (*httpcall.Re
 	c := p.t.collection
 	switch {
 	case text == "":
-		return nil, nil
+		return ask{}, nil
 	case c.pageParam == nil || strings.HasPrefix(text, "http://") || strings.HasPrefix(text, "https://"):
 		return p.follow(req, text)
 	}
@@ -131,22 +133,26 @@ func (p *pager) cursor(req *httpcall.Request, raw json.RawMessage) (*httpcall.Re
 	return p.changed(req)(p.page(token))
 }
 
-func (p *pager) follow(req *httpcall.Request, link string) (*httpcall.Request, error) {
+func (p *pager) follow(req ask, link string) (ask, error) {
 	if link == "" {
-		return nil, nil
+		return ask{}, nil
 	}
 	url, err := p.client.Follow(req.URL, link)
 	if err != nil {
-		return nil, err
+		return ask{}, err
 	}
-	return p.changed(req)(&httpcall.Request{Method: req.Method, URL: url, Header: req.Header}, nil)
+	next := ask{Request: &httpcall.Request{Method: req.Method, URL: url, Header: req.Header}}
+	if p.trace != nil {
+		next.shown = shownLink(req.URL, req.shown, url)
+	}
+	return p.changed(req)(next, nil)
 }
 
 // changed refuses a next page that is this page.
-func (p *pager) changed(req *httpcall.Request) func(*httpcall.Request, error) (*httpcall.Request, error) {
-	return func(next *httpcall.Request, err error) (*httpcall.Request, error) {
+func (p *pager) changed(req ask) func(ask, error) (ask, error) {
+	return func(next ask, err error) (ask, error) {
 		if err == nil && next.URL == req.URL {
-			return nil, connectors.Errorf(connectors.CodeUpstreamError, "the source names a page as the one after itself")
+			return ask{}, connectors.Errorf(connectors.CodeUpstreamError, "the source names a page as the one after itself")
 		}
 		return next, err
 	}
@@ -238,7 +244,7 @@ func (r *run) batched(ctx context.Context, keys [][]connectors.Value) ([]record,
 	for i, k := range keys {
 		values[i] = k[0]
 	}
-	req, err := r.request(r.t.batch, connectors.ObjectOf(connectors.Member{Name: r.t.batchParam.field.Name, Value: connectors.ListOf(values...)}))
+	req, err := r.ask(r.t.batch, connectors.ObjectOf(connectors.Member{Name: r.t.batchParam.field.Name, Value: connectors.ListOf(values...)}))
 	if err != nil {
 		return nil, err
 	}
@@ -262,7 +268,7 @@ func (r *run) one(ctx context.Context, key []connectors.Value) (*row, error) {
 	for i, name := range r.t.spec.Key {
 		args = append(args, connectors.Member{Name: r.t.getKey[name].field.Name, Value: key[i]})
 	}
-	req, err := r.request(r.t.get, connectors.ObjectOf(args...))
+	req, err := r.ask(r.t.get, connectors.ObjectOf(args...))
 	if connectors.CodeOf(err) == connectors.CodeValidationFailed {
 		return nil, nil // a key that cannot be said is nobody's
 	}

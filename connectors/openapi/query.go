@@ -31,7 +31,7 @@ func (s *Source) Query(ctx context.Context, q *connectors.Query) (connectors.Row
 	if err := ctx.Err(); err != nil {
 		return nil, connectors.AsError(err)
 	}
-	run := &run{Source: s, q: q, encoder: &encoder{objects: s.model.objects, enums: s.model.enums}}
+	run := &run{Source: s, q: q, trace: connectors.TraceOf(ctx), encoder: &encoder{objects: s.model.objects, enums: s.model.enums}}
 	run.budget.Store(int64(s.cfg.Limits.CallsPerOperation))
 	if q.Select.Function != "" {
 		return run.function(ctx)
@@ -47,18 +47,22 @@ type run struct {
 	t      *table
 	where  predicate
 	budget atomic.Int64
+	trace  *connectors.Trace // nil: nobody asks what was sent
 }
 
 // call does one read of the budget.
-func (r *run) call(ctx context.Context, req *httpcall.Request) (*httpcall.Response, error) {
+func (r *run) call(ctx context.Context, req ask) (*httpcall.Response, error) {
 	if r.budget.Add(-1) < 0 {
 		return nil, connectors.Errorf(connectors.CodeCostExceeded, "this would take more than %d calls of the source", r.cfg.Limits.CallsPerOperation)
 	}
-	return r.client.Do(ctx, httpcall.Read, req)
+	if r.trace != nil {
+		return r.traced(ctx, req)
+	}
+	return r.client.Do(ctx, httpcall.Read, req.Request)
 }
 
 // answer does one read and checks that it is JSON.
-func (r *run) answer(ctx context.Context, req *httpcall.Request) (*httpcall.Response, error) {
+func (r *run) answer(ctx context.Context, req ask) (*httpcall.Response, error) {
 	resp, err := r.call(ctx, req)
 	if err != nil {
 		return nil, err
@@ -327,7 +331,7 @@ func (r *run) function(ctx context.Context) (connectors.Rows, error) {
 	for _, a := range s.Call {
 		members = append(members, connectors.Member{Name: a.Name, Value: a.Operand.Value(r.q.Args)})
 	}
-	req, err := r.request(o, connectors.ObjectOf(members...))
+	req, err := r.ask(o, connectors.ObjectOf(members...))
 	if err != nil {
 		return nil, err
 	}
@@ -361,7 +365,7 @@ func (r *run) function(ctx context.Context) (connectors.Rows, error) {
 }
 
 // result reads the answer of a function.
-func (r *run) result(ctx context.Context, o *operation, req *httpcall.Request) ([]byte, error) {
+func (r *run) result(ctx context.Context, o *operation, req ask) ([]byte, error) {
 	if o.answer == answerText {
 		resp, err := r.call(ctx, req)
 		if err != nil {

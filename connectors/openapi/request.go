@@ -15,6 +15,12 @@ import (
 // bytes for a preview and when it is sent. Members that are no arguments are
 // refused, so are missing ones that are needed.
 func (s *Source) request(o *operation, args connectors.Value) (*httpcall.Request, error) {
+	return s.requestShown(o, args, nil)
+}
+
+// requestShown is request with connectors.Withheld in its address for the
+// values that shows, where not nil, does not know: for people, not to be sent.
+func (s *Source) requestShown(o *operation, args connectors.Value, shows func(*param, connectors.Value) bool) (*httpcall.Request, error) {
 	e := &encoder{objects: s.model.objects, enums: s.model.enums}
 	for _, m := range args.Members {
 		if o.param(m.Name) == nil {
@@ -38,10 +44,16 @@ func (s *Source) request(o *operation, args connectors.Value) (*httpcall.Request
 		case inPath:
 			var text string
 			if text, err = e.segment(v, p); err == nil {
+				if shows != nil && !shows(p, v) {
+					text = connectors.Withheld
+				}
 				path = strings.ReplaceAll(path, "{"+p.wire+"}", text)
 			}
 		case inQuery:
-			pairs, err = e.query(pairs, p, v)
+			from := len(pairs)
+			if pairs, err = e.query(pairs, p, v); shows != nil && !shows(p, v) {
+				withhold(pairs[from:])
+			}
 		case inHeader:
 			var text string
 			if text, err = e.header(v, p.field.Type); err == nil {

@@ -93,6 +93,9 @@ func (e *Engine) Query(ctx context.Context, q *connectors.Query) (connectors.Row
 	if st.bind && len(q.Bind) == 0 {
 		return connectors.BlocksOf(), nil
 	}
+	if t := connectors.TraceOf(ctx); t != nil {
+		return e.traced(ctx, t, st, q)
+	}
 	rows, err := e.db.query(ctx, st, q)
 	if err != nil {
 		return nil, coded(err)

@@ -1,13 +1,47 @@
 package sql
 
-import "github.com/countersign/countersign/connectors"
+import (
+	"context"
+	"strconv"
+	"time"
 
-// Statement is the SQL that a query is sent as, without its values: for people
-// who ask what a source was sent. It asks the database nothing.
-func (e *Engine) Statement(q *connectors.Query) (string, error) {
-	st, err := compileSelect(e.model, q.Select, formOf(q))
-	if err != nil {
-		return "", err
+	"github.com/countersign/countersign/connectors"
+)
+
+// traced runs a statement for somebody who wants to know what was sent.
+func (e *Engine) traced(ctx context.Context, t *connectors.Trace, st *statement, q *connectors.Query) (connectors.Rows, error) {
+	sent := connectors.Sent{Source: e.cfg.Name, Object: q.Select.Collection, Keys: len(q.Bind), Snapshot: q.Snapshot != nil,
+		Statement: st.sql, Values: shownValues(t, st.params, q), Began: time.Now()}
+	rows, err := e.db.query(ctx, st, q)
+	sent.Took = time.Since(sent.Began)
+	if err == nil {
+		t.Add(sent)
+		return rows, nil
 	}
-	return st.sql, nil
+	err = coded(err)
+	sent.Failed = connectors.CodeOf(err)
+	t.Add(sent)
+	return nil, err
+}
+
+// shownValues is what the placeholders of a statement stand for. Keys of joins
+// come from records, and are counted only; the bounds of a page are the
+// planner's and no value of anybody.
+func shownValues(t *connectors.Trace, params []param, q *connectors.Query) []string {
+	out := make([]string, len(params))
+	for i := range params {
+		p := &params[i]
+		switch p.kind {
+		case paramBind, paramBinds, paramEntry:
+			out[i] = strconv.Itoa(len(q.Bind)) + " keys"
+			if len(q.Bind) == 1 {
+				out[i] = "1 key"
+			}
+		case paramLimit, paramOffset:
+			out[i] = string(p.operand.Value(q.Args).AppendJSON(nil, connectors.ScalarJSON))
+		default:
+			out[i] = t.Show(p.operand.Value(q.Args))
+		}
+	}
+	return out
 }

@@ -88,9 +88,12 @@ func (c *Cache) keeps(s *plan.Step) time.Duration {
 func (c *Cache) through(r *run, s *plan.Step, q *connectors.Query, source connectors.Connector, ttl time.Duration) ([]*connectors.Block, error) {
 	key := c.key(r.in, s, q)
 	if blocks, ok := c.store.Get(key); ok {
+		kept(r.ctx, s, q)
 		return blocks, nil
 	}
+	mine := false
 	v, err, shared := c.flights.Do(key, func() (any, error) {
+		mine = true
 		blocks, err := fetch(r.ctx, source, q, nil)
 		if err != nil {
 			return nil, err
@@ -99,6 +102,9 @@ func (c *Cache) through(r *run, s *plan.Step, q *connectors.Query, source connec
 		return blocks, nil
 	})
 	if err == nil {
+		if !mine {
+			kept(r.ctx, s, q)
+		}
 		blocks, _ := v.([]*connectors.Block)
 		return blocks, nil
 	}
@@ -107,6 +113,13 @@ func (c *Cache) through(r *run, s *plan.Step, q *connectors.Query, source connec
 		return fetch(r.ctx, source, q, nil)
 	}
 	return nil, err
+}
+
+// kept tells whoever asks for an explanation that nothing was sent.
+func kept(ctx context.Context, s *plan.Step, q *connectors.Query) {
+	if t := connectors.TraceOf(ctx); t != nil {
+		t.Add(connectors.Sent{Source: s.Source, Object: q.Select.Collection + q.Select.Function, Keys: len(q.Bind), Kept: true, Began: time.Now()})
+	}
 }
 
 func sizeOf(blocks []*connectors.Block) int64 {

@@ -2,13 +2,16 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/vektah/gqlparser/v2/ast"
 
 	"github.com/countersign/countersign/connectors"
+	"github.com/countersign/countersign/graph/catalog"
 	"github.com/countersign/countersign/graph/execute"
 	"github.com/countersign/countersign/graph/plan"
 	"github.com/countersign/countersign/policy"
@@ -22,6 +25,8 @@ type Explanation struct {
 	// Lines of the policy that gave or took what the plan touches, in the order
 	// of the files.
 	Lines []policy.LineRef
+	// Change is what a mutation would do; nil for queries.
+	Change *Foreseen
 }
 
 // plainSealer is for explaining only: cursors are shown as they are.
@@ -31,21 +36,21 @@ func (plainSealer) Seal(plain []byte) string { return string(plain) }
 
 func (plainSealer) Open(sealed string) ([]byte, error) { return []byte(sealed), nil }
 
-func offline(snap *Snapshot, limits RoleLimits, sources map[string]connectors.Connector) *Gateway {
+func offline(snap *Snapshot, limits RoleLimits, exec *execute.Executor) *Gateway {
 	g := &Gateway{cfg: Config{Limits: limits, Sealer: func(string) plan.Sealer { return plainSealer{} }, Now: time.Now,
-		Log: slog.New(slog.DiscardHandler), Executor: &execute.Executor{Sources: sources}}}
+		Log: slog.New(slog.DiscardHandler), Executor: exec}}
 	g.snapshot.Store(snap)
 	return g
 }
 
 // Explain plans an operation as a principal; it asks no source.
 func Explain(snap *Snapshot, limits RoleLimits, p *policy.Principal, req *Request) (*Explanation, []Error) {
-	g := offline(snap, limits, nil)
+	g := offline(snap, limits, &execute.Executor{})
 	c, errs := g.prepare(p, req, "")
 	if errs != nil {
 		return nil, errs
 	}
-	pl, _, errs := g.plan(c)
+	pl, in, errs := g.plan(c)
 	if errs != nil {
 		return nil, errs
 	}
@@ -74,21 +79,156 @@ func Explain(snap *Snapshot, limits RoleLimits, p *policy.Principal, req *Reques
 		}
 		return a.Line - b.Line
 	})
+	if len(pl.Writes) > 0 {
+		if out.Change, errs = g.foresee(c, pl, in); errs != nil {
+			return nil, errs
+		}
+	}
 	return out, nil
 }
 
-// RunExplained runs a query of sources over the given connectors, for
-// explanations; control fields are left out.
-func RunExplained(ctx context.Context, snap *Snapshot, limits RoleLimits, sources map[string]connectors.Connector, p *policy.Principal, req *Request) ([]byte, []Error) {
-	g := offline(snap, limits, sources)
+// A Trial is what came of a query that was run to be explained.
+type Trial struct {
+	Data   []byte
+	Errors []Error
+	// Sent is what the sources were sent, in the order in which it began. It
+	// holds no credential and no value that the caller did not write.
+	Sent []connectors.Sent
+}
+
+// RunExplained runs a query of sources, for explanations; control fields are
+// left out. The executor's connectors are told that somebody wants to know what
+// they send. An operation that writes is refused.
+func RunExplained(ctx context.Context, snap *Snapshot, limits RoleLimits, exec *execute.Executor, p *policy.Principal, req *Request) (*Trial, []Error) {
+	g := offline(snap, limits, exec)
 	c, errs := g.prepare(p, req, "")
 	if errs != nil {
 		return nil, errs
+	}
+	if c.op.def.Operation != ast.Query {
+		return nil, refuse(connectors.CodeUnsupported, "only queries are run to be explained")
 	}
 	pl, in, errs := g.plan(c)
 	if errs != nil {
 		return nil, errs
 	}
-	res := g.cfg.Executor.Query(ctx, pl, in)
-	return res.Data, g.executeErrors(ctx, res.Errors)
+	trace := c.trace(in)
+	res := g.cfg.Executor.Query(connectors.WithTrace(ctx, trace), pl, in)
+	return &Trial{Data: res.Data, Errors: g.executeErrors(ctx, res.Errors), Sent: trace.Sent()}, nil
+}
+
+// trace shows the values that the caller wrote into the operation or its
+// variables, less those that are also a claim or another value of who asks, and
+// those given to fields that hold secrets.
+func (c *call) trace(in *plan.Bindings) *connectors.Trace {
+	w := &written{own: map[string]bool{}, hidden: map[string]bool{}, secret: map[string]bool{}, vars: c.vars}
+	for _, coll := range c.snap.Catalog.Collections {
+		w.secrets(coll.Fields)
+	}
+	for _, fn := range c.snap.Catalog.Functions {
+		w.secrets(fn.Args)
+	}
+	for _, def := range c.op.def.VariableDefinitions {
+		w.value(def.DefaultValue, false)
+	}
+	for name, v := range c.vars {
+		w.json(v, w.secret[name])
+	}
+	w.set(c.op.def.SelectionSet)
+	for _, p := range c.principal.Chain() {
+		for _, v := range p.Claims {
+			w.hide(v)
+		}
+	}
+	for _, v := range in.Params {
+		w.hide(v)
+	}
+	return connectors.NewTrace(func(text string) bool { return w.own[text] && !w.hidden[text] })
+}
+
+// written collects the values that a request holds, by their text.
+type written struct {
+	own, hidden map[string]bool
+	secret      map[string]bool // names of fields and arguments
+	vars        map[string]any
+}
+
+func (w *written) secrets(fields []*catalog.Field) {
+	for _, f := range fields {
+		if f.Secret {
+			w.secret[f.Name] = true
+		}
+	}
+}
+
+func (w *written) note(text string, secret bool) {
+	w.own[text] = true
+	if secret {
+		w.hidden[text] = true
+	}
+}
+
+func (w *written) hide(v connectors.Value) {
+	w.hidden[v.Text] = true
+	for _, i := range v.Items {
+		w.hide(i)
+	}
+	for _, m := range v.Members {
+		w.hide(m.Value)
+	}
+}
+
+// set reads the arguments of a selection. Fragments are resolved and without
+// circles: the document is valid.
+func (w *written) set(set ast.SelectionSet) {
+	for _, sel := range set {
+		switch sel := sel.(type) {
+		case *ast.Field:
+			for _, a := range sel.Arguments {
+				w.value(a.Value, w.secret[a.Name])
+			}
+			w.set(sel.SelectionSet)
+		case *ast.InlineFragment:
+			w.set(sel.SelectionSet)
+		case *ast.FragmentSpread:
+			w.set(sel.Definition.SelectionSet)
+		}
+	}
+}
+
+func (w *written) value(v *ast.Value, secret bool) {
+	if v == nil {
+		return
+	}
+	switch v.Kind {
+	case ast.Variable:
+		if secret {
+			w.json(w.vars[v.Raw], true)
+		}
+	case ast.ListValue, ast.ObjectValue:
+		for _, child := range v.Children {
+			w.value(child.Value, secret || w.secret[child.Name])
+		}
+	default:
+		w.note(v.Raw, secret)
+	}
+}
+
+func (w *written) json(v any, secret bool) {
+	switch v := v.(type) {
+	case string:
+		w.note(v, secret)
+	case json.Number:
+		w.note(v.String(), secret)
+	case bool:
+		w.note(strconv.FormatBool(v), secret)
+	case []any:
+		for _, i := range v {
+			w.json(i, secret)
+		}
+	case map[string]any:
+		for name, i := range v {
+			w.json(i, secret || w.secret[name])
+		}
+	}
 }
