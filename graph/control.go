@@ -297,7 +297,7 @@ func (r *Resolver) changes(ctx context.Context, id string, f *model.ProposalFilt
 			if id != "" && handle != id {
 				continue
 			}
-			e, err := r.Proposals.Get(ctx, c.Principal, handle)
+			e, err := r.Proposals.GetChanged(ctx, c.Principal, handle)
 			if err != nil || len(states) > 0 && !slices.Contains(states, e.Dossier.Proposal.State) {
 				continue
 			}

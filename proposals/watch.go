@@ -3,9 +3,13 @@ package proposals
 import (
 	"context"
 	"iter"
+	"maps"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/countersign/countersign/connectors"
+	"github.com/countersign/countersign/policy"
 )
 
 // rereadEvery is how often what other nodes did is read, and rereadBehind how
@@ -14,6 +18,11 @@ const (
 	rereadEvery  = 2 * time.Second
 	rereadBehind = 15 * time.Second
 	rereadPage   = 200
+	// maxSeen bounds what is remembered as told; what is forgotten may be told
+	// again.
+	maxSeen = 10_000
+	// changedRetry is the first wait of GetChanged.
+	changedRetry = 50 * time.Millisecond
 )
 
 // watchers tell who listens which proposals changed: handles, nothing else.
@@ -43,6 +52,9 @@ func (w *watchers) publish(tenant, handle string, version int64) {
 	}
 	if w.seen[handle] >= version {
 		return
+	}
+	if len(w.seen) >= maxSeen {
+		clear(w.seen)
 	}
 	w.seen[handle] = version
 	for x := range w.all {
@@ -106,30 +118,59 @@ func (s *Service) Watch(ctx context.Context, tenant string) iter.Seq[string] {
 	}
 }
 
-// Run tells listeners what other nodes did, until ctx ends.
+// GetChanged is Get for who was told that a proposal changed: while the store is
+// away it waits, until ctx ends, so that what was told is not lost.
+func (s *Service) GetChanged(ctx context.Context, viewer *policy.Principal, handle string) (*Entry, error) {
+	for wait := changedRetry; ; wait = min(2*wait, rereadEvery) {
+		e, err := s.Get(ctx, viewer, handle)
+		if err == nil || connectors.CodeOf(err) != connectors.CodeUpstreamUnavailable || connectors.AsError(err).Source != "store" {
+			return e, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(wait):
+		}
+	}
+}
+
+// Run tells listeners what other nodes did, until ctx ends. What could not be
+// read, because the store was away or this process stood still, is read later:
+// each time from the last that it could be.
 func (s *Service) Run(ctx context.Context) error {
 	tick := time.NewTicker(rereadEvery)
 	defer tick.Stop()
+	read := map[string]time.Time{} // tenant → when what changed was last read, by this machine's clock
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
-		for _, tenant := range s.watch.tenants() {
-			if err := s.reread(ctx, tenant); err != nil && ctx.Err() == nil {
+		tenants := s.watch.tenants()
+		maps.DeleteFunc(read, func(tenant string, _ time.Time) bool { return !slices.Contains(tenants, tenant) })
+		for _, tenant := range tenants {
+			if err := s.reread(ctx, tenant, read); err != nil && ctx.Err() == nil {
 				s.cfg.Log.WarnContext(ctx, "proposals: reading what changed", "error", err)
 			}
 		}
 	}
 }
 
-func (s *Service) reread(ctx context.Context, tenant string) error {
+// reread tells what changed since the last reading, which it notes.
+func (s *Service) reread(ctx context.Context, tenant string, read map[string]time.Time) error {
+	begun := time.Now()
+	last, ok := read[tenant]
+	if !ok {
+		// Somebody listens since the last tick.
+		last = begun.Add(-rereadEvery)
+		read[tenant] = last
+	}
 	now, err := s.cfg.Store.Now(ctx)
 	if err != nil {
 		return err
 	}
-	f := Filter{Tenant: tenant, UpdatedSince: now.Add(-rereadBehind), Limit: rereadPage}
+	f := Filter{Tenant: tenant, UpdatedSince: now.Add(-time.Since(last) - rereadBehind), Limit: rereadPage}
 	for {
 		page, err := s.cfg.Store.List(ctx, f)
 		if err != nil {
@@ -139,6 +180,7 @@ func (s *Service) reread(ctx context.Context, tenant string) error {
 			s.watch.publish(p.Tenant, p.Handle, p.Version)
 		}
 		if len(page) < f.Limit {
+			read[tenant] = begun
 			return nil
 		}
 		f.Before = page[len(page)-1].ID

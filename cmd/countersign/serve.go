@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -73,6 +74,25 @@ func firstOwner(cfg *config.Config) string {
 	return "&user=" + url.QueryEscape(owner)
 }
 
+// What a connection may take that has no key in the configuration.
+const (
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = 2 * time.Minute
+	// maxHeader bounds the line and the headers of a request, so queries by GET.
+	maxHeader = 256 << 10
+)
+
+// newServer serves h. The time to read a request ends for /graphql when its body
+// was read: what is answered may take longer, and streams stay open.
+func newServer(cfg *config.Config, h http.Handler, log *slog.Logger) *http.Server {
+	read := cfg.HTTP.ReadTimeout
+	if read == 0 {
+		read = config.DefaultReadTimeout
+	}
+	return &http.Server{Handler: h, ReadHeaderTimeout: min(readHeaderTimeout, read), ReadTimeout: read, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+}
+
 func newLog(e *env, debug bool) *slog.Logger {
 	level := slog.LevelInfo
 	if debug {
@@ -133,7 +153,7 @@ func (p *project) writes(e *env) {
 
 type schemaCmd struct {
 	Config string `help:"The configuration." default:"countersign.yaml" type:"path"`
-	As     string `help:"Whose view: role:NAME." default:"role:owner"`
+	As     string `help:"Whose view: role:NAME or agent:NAME." default:"role:owner"`
 }
 
 // Run prints the schema of a view.

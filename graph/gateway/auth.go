@@ -3,6 +3,7 @@ package gateway
 import (
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -56,7 +57,8 @@ func decodeAuth(w http.ResponseWriter, r *http.Request, in any) error {
 	if r.Header.Get("Content-Type") != mediaJSON && r.Header.Get("Content-Type") != mediaJSON+"; charset=utf-8" {
 		return connectors.Errorf(connectors.CodeBadInput, "the request's Content-Type must be application/json")
 	}
-	if json.NewDecoder(http.MaxBytesReader(w, r.Body, maxAuthBody)).Decode(in) != nil {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxAuthBody))
+	if err != nil || whole("the body", body) != nil || json.Unmarshal(body, in) != nil {
 		return connectors.Errorf(connectors.CodeBadInput, "the body must be a JSON object")
 	}
 	return nil

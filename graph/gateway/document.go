@@ -44,6 +44,9 @@ func (s *viewSchema) parse(text string, lim Limits, c *catalog.Catalog) (*docume
 	if depth := nesting(text); depth > 4*lim.Depth+16 {
 		return nil, refuse(connectors.CodeDepthExceeded, "the document nests too deeply (at most %d levels)", lim.Depth)
 	}
+	if halfQuoted(text) {
+		return nil, refuse(connectors.CodeBadInput, "a string of the document "+halfPair)
+	}
 	query, err := parser.ParseQueryWithTokenLimit(&ast.Source{Input: text, Name: "request"}, lim.Tokens)
 	if err != nil {
 		return nil, syntaxErrors(err)

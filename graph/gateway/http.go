@@ -1,22 +1,13 @@
 package gateway
 
 import (
-	"bytes"
-	"context"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
-	"io"
 	"math/rand/v2"
-	"mime"
 	"net/http"
 	"strings"
-	"sync"
-
-	"github.com/99designs/gqlgen/graphql/handler/transport"
 
 	"github.com/countersign/countersign/connectors"
-	"github.com/countersign/countersign/policy"
 )
 
 // serveGraphQL picks the transport: WebSocket, SSE, or one answer to a POST or
@@ -54,11 +45,12 @@ func (g *Gateway) serveGraphQL(w http.ResponseWriter, r *http.Request) {
 	var errs []Error
 	switch r.Method {
 	case http.MethodPost:
-		if req, errs = readPost(r, st.limits.Body); errs == nil && wantsEvents(r) {
-			g.serveEvents(w, r, p, req)
+		if req, errs = readPost(w, r, st.limits.Body); errs == nil && wantsStream(r) {
+			g.serveStream(w, r, p, req)
 			return
 		}
 	case http.MethodGet:
+		readAll(w)
 		req, errs = readGet(r, st.limits.Body)
 	default:
 		w.Header().Set("Allow", "GET, POST")
@@ -124,52 +116,4 @@ func traceOf(r *http.Request) string {
 
 func isHex(s string) bool {
 	return strings.Trim(s, "0123456789abcdef") == ""
-}
-
-func wantsEvents(r *http.Request) bool {
-	accept := r.Header.Get("Accept")
-	if accept == mediaJSON || accept == "" {
-		return false // the common case, without parsing
-	}
-	for _, part := range strings.Split(accept, ",") {
-		if media, _, err := mime.ParseMediaType(part); err == nil && (media == mediaEvents || media == mediaMixed) {
-			return true
-		}
-	}
-	return false
-}
-
-// serveEvents hands a subscription over SSE or multipart to the library's
-// transports. A cookie needs an allowed origin as over WebSocket.
-func (g *Gateway) serveEvents(w http.ResponseWriter, r *http.Request, p *policy.Principal, req *Request) {
-	cred := g.cfg.Identity.FromRequest(r)
-	if origin := r.Header.Get("Origin"); cred.ByCookie() && !g.allowedOrigin(r, origin) {
-		g.answer(w, mediaJSON, &Response{TraceID: traceOf(r), Errors: refuse(connectors.CodeForbidden, "a subscription by cookie needs an allowed Origin")})
-		return
-	}
-	// The library decodes a body of its own, that is known to be good: it would
-	// log a bad one.
-	body, err := json.Marshal(req)
-	if err != nil {
-		g.answer(w, mediaJSON, &Response{TraceID: traceOf(r), Errors: []Error{fromError(err, nil)}})
-		return
-	}
-	ctx, cancel := context.WithCancel(r.Context())
-	exec := &executor{g: g, principal: p, cred: cred, traceID: traceOf(r)}
-	var watch sync.WaitGroup
-	defer watch.Wait()
-	defer cancel()
-	defer context.AfterFunc(g.closing, cancel)()
-	watch.Go(func() {
-		// The stream ends with its credential.
-		defer cancel()
-		exec.watchCredential(ctx)
-	})
-	r = r.WithContext(ctx)
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	if strings.Contains(r.Header.Get("Accept"), mediaMixed) {
-		transport.MultipartMixed{}.Do(w, r, exec)
-		return
-	}
-	transport.SSE{KeepAlivePingInterval: pingEvery}.Do(w, r, exec)
 }

@@ -8,7 +8,9 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/countersign/countersign/connectors"
@@ -33,8 +35,9 @@ const (
 // itself; its value does not matter, its presence makes the request preflighted.
 const csrfHeader = "Countersign-Csrf"
 
-// readPost decodes a POST. The body is bounded while it is read.
-func readPost(r *http.Request, limit int64) (*Request, []Error) {
+// readPost decodes a POST. The body is bounded while it is read, in size here
+// and in time by the server, whose deadline ends with the body.
+func readPost(w http.ResponseWriter, r *http.Request, limit int64) (*Request, []Error) {
 	// The common spelling first: parsing a media type costs more than the rest.
 	if kind := r.Header.Get("Content-Type"); kind != mediaJSON {
 		if media, _, err := mime.ParseMediaType(kind); err != nil || media != mediaJSON {
@@ -52,18 +55,33 @@ func readPost(r *http.Request, limit int64) (*Request, []Error) {
 	if int64(len(body)) > limit {
 		return nil, refuse(connectors.CodeTooLarge, "the request is larger than %d bytes", limit)
 	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, refuse(connectors.CodeTimeout, "the request's body did not come in time")
+	}
 	if err != nil {
 		return nil, decodeError(err)
 	}
+	readAll(w)
+	return decodeRequest(body)
+}
+
+// decodeRequest decodes one request. All strings are copies.
+func decodeRequest(body []byte) (*Request, []Error) {
 	if !utf8.Valid(body) {
-		// The decoder would put another character in the place of each wrong byte.
-		return nil, refuse(connectors.CodeBadInput, "the body is not UTF-8")
+		return nil, whole("the request", body)
 	}
 	req := new(Request)
 	if scanRequest(body, req) {
 		return checked(req)
 	}
 	return decodePost(body)
+}
+
+// readAll lifts the deadline of reading from a request that was read: what is
+// still read of its connection is whether the client is there.
+func readAll(w http.ResponseWriter) {
+	// An error here is a connection without deadlines.
+	http.NewResponseController(w).SetReadDeadline(time.Time{})
 }
 
 // readBody appends what r holds, and at most one byte more than the limit.
@@ -86,6 +104,9 @@ func readBody(r io.Reader, b []byte, limit int64) ([]byte, error) {
 // decodePost decodes a body of any form, and says what is wrong with one that
 // is no request. All strings are copies.
 func decodePost(body []byte) (*Request, []Error) {
+	if errs := whole("the request", body); errs != nil {
+		return nil, errs
+	}
 	var req Request
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
@@ -129,12 +150,17 @@ func readGet(r *http.Request, limit int64) (*Request, []Error) {
 	if err != nil {
 		return nil, refuse(connectors.CodeBadInput, "the query string cannot be read")
 	}
-	for _, name := range [...]string{"query", "operationName", "variables", "extensions"} {
+	for _, name := range [...]string{"query", "operationName"} {
 		if !utf8.ValidString(q.Get(name)) {
 			return nil, refuse(connectors.CodeBadInput, "%s is not UTF-8", name)
 		}
 	}
 	req := &Request{Query: q.Get("query"), OperationName: q.Get("operationName")}
+	for _, name := range [...]string{"variables", "extensions"} {
+		if errs := whole(name, []byte(q.Get(name))); errs != nil {
+			return nil, errs
+		}
+	}
 	if text := q.Get("variables"); text != "" {
 		dec := json.NewDecoder(strings.NewReader(text))
 		dec.UseNumber()

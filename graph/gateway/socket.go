@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -58,7 +59,7 @@ func (g *Gateway) serveSocket(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(g.closing, cancel)()
-	exec := &executor{g: g, cred: cred, traceID: traceOf(r)}
+	exec := &executor{g: g, cred: cred, traceID: traceOf(r), socket: true}
 	ws := transport.Websocket{
 		Implementation:        &acceptor{exec: exec},
 		InitTimeout:           initTimeout,
@@ -129,41 +130,88 @@ type executor struct {
 	traceID   string
 	cancel    context.CancelFunc
 	revoked   atomic.Bool
+	// socket: it serves a WebSocket, where what is refused has a message of its
+	// own.
+	socket bool
 }
 
 const callExtension = "countersign.call"
 
-// CreateOperationContext reads one operation on the snapshot of now.
-func (x *executor) CreateOperationContext(ctx context.Context, params *graphql.RawParams) (*graphql.OperationContext, gqlerror.List) {
-	c, errs := x.g.prepare(x.principal, &Request{Query: params.Query, OperationName: params.OperationName, Variables: params.Variables}, x.traceID)
-	if errs != nil {
-		return &graphql.OperationContext{}, x.list(errs)
+// CreateOperationContext reads one operation on the snapshot of now. What is
+// wrong with it is told by DispatchOperation: the library would send it as a
+// result.
+func (x *executor) CreateOperationContext(_ context.Context, params *graphql.RawParams) (*graphql.OperationContext, gqlerror.List) {
+	req := &Request{Query: params.Query, OperationName: params.OperationName, Variables: params.Variables}
+	var errs []Error
+	if params.Extensions != nil {
+		var err error
+		if req.Extensions, err = json.Marshal(params.Extensions); err != nil {
+			errs = []Error{fromError(err, nil)} // decoded from JSON, so it can be encoded
+		}
 	}
+	c := &call{}
+	if errs == nil {
+		c, errs = x.g.prepare(x.principal, req, x.traceID)
+	}
+	if errs != nil {
+		oc := &graphql.OperationContext{RecoverFunc: x.g.recovered}
+		oc.Stats.SetExtension(callExtension, errs)
+		return oc, nil
+	}
+	return x.operation(c), nil
+}
+
+// operation is what the library carries of a call.
+func (x *executor) operation(c *call) *graphql.OperationContext {
 	oc := x.g.operationContext(c.state, c.op.doc, c.op.def, c.vars)
 	oc.Stats.SetExtension(callExtension, c)
-	return oc, nil
+	return oc
 }
 
 // DispatchOperation runs what CreateOperationContext read.
 func (x *executor) DispatchOperation(ctx context.Context, oc *graphql.OperationContext) (graphql.ResponseHandler, context.Context) {
-	c, _ := oc.Stats.GetExtension(callExtension).(*call)
-	if c == nil {
-		return graphql.OneShot(&graphql.Response{Errors: x.list(refuse(connectors.CodeInternal, "the operation was lost"))}), ctx
+	switch c := oc.Stats.GetExtension(callExtension).(type) {
+	case []Error:
+		return x.refused(ctx, c), ctx
+	case *call:
+		if oc.Operation.Operation == ast.Subscription {
+			return x.subscribe(ctx, c, oc)
+		}
+		resp := x.g.runPrepared(ctx, c)
+		if resp.Data == nil {
+			return x.refused(ctx, resp.Errors), ctx
+		}
+		out := x.response(resp)
+		return graphql.OneShot(out), ctx
 	}
-	if oc.Operation.Operation == ast.Subscription {
-		return x.subscribe(ctx, c, oc)
+	return x.refused(ctx, refuse(connectors.CodeInternal, "the operation was lost")), ctx
+}
+
+// refused ends an operation of which nothing ran: over a WebSocket by an error
+// message, else by a result that has errors only.
+func (x *executor) refused(ctx context.Context, errs []Error) graphql.ResponseHandler {
+	list := x.list(errs)
+	if !x.socket {
+		return graphql.OneShot(&graphql.Response{Errors: list})
 	}
-	return graphql.OneShot(x.response(x.g.runPrepared(ctx, c))), ctx
+	for _, e := range list {
+		transport.AddSubscriptionError(ctx, e)
+	}
+	return func(context.Context) *graphql.Response { return nil }
 }
 
 // subscribe runs a subscription of the control plane; sources have none yet.
 func (x *executor) subscribe(ctx context.Context, c *call, oc *graphql.OperationContext) (graphql.ResponseHandler, context.Context) {
+	var errs []Error
+	if oc.Variables, errs = c.coerced(); errs != nil {
+		return x.refused(ctx, errs), ctx
+	}
 	ctx = c.inform(ctx)
 	ctx = graphql.WithOperationContext(ctx, oc)
 	first := graphql.WithResponseContext(ctx, x.g.present, x.g.recovered)
 	next := c.state.schema.control.Exec(first)
 	if errs := graphql.GetErrors(first); errs != nil {
-		return graphql.OneShot(&graphql.Response{Errors: x.list(fromGQL(errs))}), ctx
+		return x.refused(ctx, fromGQL(errs)), ctx
 	}
 	return func(ctx context.Context) *graphql.Response {
 		if ctx.Err() != nil {

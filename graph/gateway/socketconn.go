@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/99designs/gqlgen/graphql/handler/transport"
 	"github.com/coder/websocket"
@@ -70,17 +71,72 @@ type socketConn struct {
 	closing bool
 }
 
-// NextReader implements transport.WebsocketConn.
+// NextReader implements transport.WebsocketConn. The library gets whole messages
+// only: what it would read as something else than was sent, or could not say
+// what is wrong with, is answered here.
 func (c *socketConn) NextReader() (int, io.Reader, error) {
-	kind, data, err := c.conn.Read(context.Background())
-	switch websocket.CloseStatus(err) {
-	case websocket.StatusNormalClosure, websocket.StatusNoStatusRcvd, websocket.StatusGoingAway:
-		err = transport.ErrWebsocketClosed
+	for {
+		kind, data, err := c.conn.Read(context.Background())
+		switch websocket.CloseStatus(err) {
+		case websocket.StatusNormalClosure, websocket.StatusNoStatusRcvd, websocket.StatusGoingAway:
+			err = transport.ErrWebsocketClosed
+		}
+		if err != nil {
+			return int(kind), nil, err
+		}
+		pass, err := c.vet(data)
+		if err != nil {
+			return int(kind), nil, err
+		}
+		if pass {
+			return int(kind), bytes.NewReader(data), nil
+		}
 	}
-	if err != nil {
-		return int(kind), nil, err
+}
+
+// closeInvalid is graphql-transport-ws's code for a message that is none.
+const closeInvalid = 4400
+
+// vet looks at a message before the library does. Without an error and not to
+// be passed on, it was answered.
+func (c *socketConn) vet(data []byte) (pass bool, err error) {
+	if !utf8.Valid(data) {
+		return false, c.refuse(int(websocket.StatusInvalidFramePayloadData), "the message is not UTF-8")
 	}
-	return int(kind), bytes.NewReader(data), nil
+	var m struct {
+		ID      string          `json:"id"`
+		Type    string          `json:"type"`
+		Payload json.RawMessage `json:"payload"`
+	}
+	if json.Unmarshal(data, &m) != nil {
+		return false, c.refuse(closeInvalid, "the message is no JSON object")
+	}
+	errs := whole("the message", data)
+	switch m.Type {
+	case "subscribe", "start": // the second is of the older protocol
+		if c.exec.principal == nil {
+			return true, nil // the library closes who did not begin
+		}
+		if errs == nil {
+			_, errs = decodeRequest(m.Payload)
+		}
+		if errs == nil {
+			return true, nil
+		}
+		return false, c.WriteJSON(map[string]any{"id": m.ID, "type": "error", "payload": c.exec.list(errs)})
+	case "connection_init", "ping", "pong", "complete", "stop", "connection_terminate":
+		if errs == nil {
+			return true, nil
+		}
+	}
+	return false, c.refuse(closeInvalid, "the message is none of the protocol")
+}
+
+// refuse closes the connection.
+func (c *socketConn) refuse(code int, reason string) error {
+	// An error here is a connection that is gone.
+	c.WriteClose(code, reason)
+	return transport.ErrWebsocketClosed
 }
 
 // WriteJSON implements transport.WebsocketConn. Who does not read is cut off.

@@ -40,7 +40,13 @@ type HTTP struct {
 	TrustedProxies Later `yaml:"trustedProxies"`
 	CORS           CORS  `yaml:"cors"`
 	TLS            Later `yaml:"tls"`
+	// ReadTimeout is how long a request may take to arrive, body and all; 0:
+	// DefaultReadTimeout.
+	ReadTimeout time.Duration `yaml:"readTimeout"`
 }
+
+// DefaultReadTimeout is how long a request may take to arrive.
+const DefaultReadTimeout = 30 * time.Second
 
 // CORS lists the origins of browsers' pages that may call; none by default.
 type CORS struct {

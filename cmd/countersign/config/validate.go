@@ -35,6 +35,9 @@ func (c *Config) validate() []Problem {
 			v.add(0, "bad_value", fmt.Sprintf("http.cors.origins: %q is no origin", origin), "write https://host, without a path")
 		}
 	}
+	if c.HTTP.ReadTimeout < 0 {
+		v.add(0, "bad_value", "http.readTimeout must be more than 0", "leave it out for "+DefaultReadTimeout.String())
+	}
 	if len(c.Sources.Names) == 0 {
 		v.add(0, "bad_value", "no sources: there is nothing to serve", "countersign init --source NAME=postgres:URL")
 	}
