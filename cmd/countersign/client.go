@@ -164,7 +164,8 @@ func writeToken(e *env, base, token string) error {
 	return writeFile(file, data, 0o600)
 }
 
-// writeFile replaces a file as a whole: a crash leaves the old or the new one.
+// writeFile replaces a file as a whole: a crash, of the machine too, leaves the
+// old or the new one.
 func writeFile(file string, data []byte, mode fs.FileMode) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err
@@ -179,5 +180,12 @@ func writeFile(file string, data []byte, mode fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	return os.Rename(tmp.Name(), file)
+	if err := os.Rename(tmp.Name(), file); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(file))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }

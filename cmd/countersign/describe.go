@@ -179,26 +179,32 @@ func (r *refreshCmd) Run(e *env) error {
 		after.Sources[name] = pinned
 	}
 	changes := catalog.Diff(before, after)
+	if r.Accept {
+		// Before anything is printed: whoever reads that may stop reading, which
+		// ends the program.
+		err = r.accept(cfg, file, after)
+	}
 	for _, line := range changes {
 		e.printf("%s\n", plain(line))
 	}
 	if len(changes) == 0 {
 		e.printf("nothing changed\n")
+	} else if !r.Accept {
+		fmt.Fprintf(e.stderr, "%s is as it was; --accept writes it\n", lockName)
 	}
-	if !r.Accept {
-		if len(changes) > 0 {
-			fmt.Fprintf(e.stderr, "%s is as it was; --accept writes it\n", lockName)
-		}
-		return nil
-	}
-	for name := range after.Sources {
+	return err
+}
+
+// accept writes what was described.
+func (r *refreshCmd) accept(cfg *config.Config, file string, lock *catalog.Lock) error {
+	for name := range lock.Sources {
 		if r.Source == "" || r.Source == name {
 			if err := keepSpec(cfg.Dir, name, cfg.Sources.Values[name]); err != nil {
 				return err
 			}
 		}
 	}
-	return writeLock(cfg, file, after)
+	return writeLock(cfg, file, lock)
 }
 
 // writeLock pins the schemas with the names they have in the graph.
