@@ -56,39 +56,41 @@ func canon(t connectors.TypeRef, v connectors.Value) (connectors.Value, error) {
 }
 
 func canonScalar(leaf connectors.Scalar, v connectors.Value) (connectors.Value, error) {
-	wrong := fmt.Errorf("a %s is wanted, this is %s", leaf, v.Kind)
+	wrong := func() (connectors.Value, error) {
+		return v, fmt.Errorf("a %s is wanted, this is %s", leaf, v.Kind)
+	}
 	switch leaf {
 	case connectors.ScalarInt, connectors.ScalarSafeInt, connectors.ScalarBigInt:
 		n, ok := new(big.Int).SetString(v.Text, 10)
 		if v.Kind != connectors.KindInt || !ok {
-			return v, wrong
+			return wrong()
 		}
 		return connectors.Value{Kind: connectors.KindInt, Text: n.String()}, nil
 	case connectors.ScalarDecimal:
 		if v.Kind != connectors.KindInt && v.Kind != connectors.KindDecimal {
-			return v, wrong
+			return wrong()
 		}
 		d, err := decimal.NewFromString(v.Text)
 		if err != nil {
-			return v, wrong
+			return wrong()
 		}
 		return connectors.Decimal(decimalText(d)), nil
 	case connectors.ScalarFloat:
 		f, err := strconv.ParseFloat(v.Text, 64)
 		if err != nil || !slices.Contains([]connectors.Kind{connectors.KindInt, connectors.KindDecimal, connectors.KindFloat}, v.Kind) {
-			return v, wrong
+			return wrong()
 		}
 		return connectors.Float(f), nil
 	case connectors.ScalarBoolean:
 		if v.Kind != connectors.KindBool {
-			return v, wrong
+			return wrong()
 		}
 		return v, nil
 	case connectors.ScalarJSON:
 		return canonJSON(v)
 	case connectors.ScalarBytes:
 		if _, err := base64.StdEncoding.DecodeString(v.Text); err != nil || v.Kind != connectors.KindBytes {
-			return v, wrong
+			return wrong()
 		}
 		return v, nil
 	case connectors.ScalarID:
@@ -97,7 +99,7 @@ func canonScalar(leaf connectors.Scalar, v connectors.Value) (connectors.Value, 
 		}
 	}
 	if v.Kind != connectors.KindString || !utf8.ValidString(v.Text) {
-		return v, wrong
+		return wrong()
 	}
 	return canonText(leaf, v)
 }

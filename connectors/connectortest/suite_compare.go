@@ -170,7 +170,18 @@ func inOrder(q *connectors.Query, got, want answer, leaves []connectors.Scalar) 
 
 // arrange orders rows by the cells that the leaves are of.
 func arrange(rows [][]string, leaves []connectors.Scalar) {
-	slices.SortStableFunc(rows, func(a, b []string) int { return strings.Compare(identity(a, leaves), identity(b, leaves)) })
+	type known struct {
+		id  string
+		row []string
+	}
+	list := make([]known, len(rows))
+	for i, row := range rows {
+		list[i] = known{identity(row, leaves), row}
+	}
+	slices.SortStableFunc(list, func(a, b known) int { return strings.Compare(a.id, b.id) })
+	for i := range list {
+		rows[i] = list[i].row
+	}
 }
 
 // identity is the same for rows whose cells mean the same.

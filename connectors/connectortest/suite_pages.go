@@ -213,6 +213,9 @@ func (s *session) entries(c *connectors.Collection, fields []string) [][]connect
 			if _, number := v.Int64(); number && i%5 == 4 {
 				v = connectors.Int(int64(900 + i))
 			}
+			if v.Kind == connectors.KindDecimal {
+				v.Text += "0" // it means the same
+			}
 			entry = append(entry, v)
 			id += v.Text + ","
 		}

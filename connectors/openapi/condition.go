@@ -3,6 +3,7 @@ package openapi
 import (
 	"encoding/json"
 	"slices"
+	"strconv"
 
 	"github.com/countersign/countersign/connectors"
 )
@@ -62,6 +63,16 @@ type table struct {
 	*collection
 	decoder *decoder
 	args    []connectors.Value
+}
+
+// place is where the record with the key is, over all collections.
+func (t *table) place(key []connectors.Value) string {
+	place := t.name
+	for i, name := range t.spec.Key {
+		text := meaning(t.spec.Field(name).Type, key[i])
+		place += " " + strconv.Itoa(len(text)) + ":" + text
+	}
+	return place
 }
 
 // A predicate is a compiled condition.
@@ -165,6 +176,7 @@ func (t *table) operands(f *connectors.Field, c *connectors.Condition) (list []c
 		}
 		values = operand.Items
 	}
+	seen := make(map[string]bool, len(values))
 	for _, v := range values {
 		if v.Kind == connectors.KindNull {
 			isNull = true
@@ -174,7 +186,8 @@ func (t *table) operands(f *connectors.Field, c *connectors.Condition) (list []c
 		if !ok {
 			return nil, false, badInput("the operand of %s.%s is missing or no %s", c.Field, c.Op, f.Type.Leaf())
 		}
-		if !slices.ContainsFunc(list, w.Equal) {
+		if id := meaning(f.Type, w); !seen[id] {
+			seen[id] = true
 			list = append(list, w)
 		}
 	}

@@ -215,7 +215,7 @@ func (r *run) byKeys(ctx context.Context, keys [][]connectors.Value) ([]*row, er
 	key := r.t.spec.Field(r.t.spec.Key[0])
 	at := make(map[string]int, len(keys))
 	for i, k := range keys {
-		at[k[0].Text] = i
+		at[meaning(key.Type, k[0])] = i
 	}
 	chunks := slices.Collect(slices.Chunk(keys, r.t.batchMax))
 	answers := make([][]record, len(chunks))
@@ -230,7 +230,7 @@ func (r *run) byKeys(ctx context.Context, keys [][]connectors.Value) ([]*row, er
 		for _, members := range list {
 			x := &row{members: members}
 			if v, ok := canon(r.t.value(x, key), key.Type); ok {
-				if i, ok := at[v.Text]; ok {
+				if i, ok := at[meaning(key.Type, v)]; ok {
 					found[i] = x
 				}
 			}
@@ -289,29 +289,47 @@ func (r *run) one(ctx context.Context, key []connectors.Value) (*row, error) {
 	return &row{members: members, version: resp.Header.Get("ETag")}, nil
 }
 
-// versions reads again, by key, the records whose version is not known: only
-// an answer about one record tells it.
+// versions reads again, by key, the records whose version is not known: only an
+// answer about one record tells it. This costs one call for each record of the
+// page, at most Limits.Concurrency at once and out of the budget of the query; it
+// is done only where a column asks for the version. Records that were looked up
+// one by one have it already. A record that has left the answer since is left out.
 func (r *run) versions(ctx context.Context, groups [][]*row) error {
-	var missing []**row
+	type place struct{ group, row int }
+	var missing []place
 	for g := range groups {
 		for i := range groups[g] {
 			if groups[g][i].version == "" {
-				missing = append(missing, &groups[g][i])
+				missing = append(missing, place{g, i})
 			}
 		}
 	}
-	err := r.parallel(ctx, len(missing), func(ctx context.Context, i int) error {
-		x, err := r.one(ctx, r.keyOf(*missing[i]))
-		if err == nil && x != nil && r.where(x) != isTrue {
+	err := r.parallel(ctx, len(missing), func(ctx context.Context, n int) error {
+		at := &groups[missing[n].group][missing[n].row]
+		x, err := r.one(ctx, r.keyOf(*at))
+		if err == nil && x != nil && (r.where(x) != isTrue || !r.belongs(x, missing[n].group)) {
 			x = nil
 		}
-		*missing[i] = x
+		*at = x
 		return err
 	})
 	for g := range groups {
 		groups[g] = slices.DeleteFunc(groups[g], func(x *row) bool { return x == nil })
 	}
 	return err
+}
+
+// belongs tells whether a record still has the values of its entry.
+func (r *run) belongs(x *row, entry int) bool {
+	for i, name := range r.q.Select.Bind {
+		f := r.t.spec.Field(name)
+		have, ok := canon(r.t.value(x, f), f.Type)
+		want, fits := canon(r.q.Bind[entry][i], f.Type)
+		if !ok || !fits || meaning(f.Type, have) != meaning(f.Type, want) {
+			return false
+		}
+	}
+	return true
 }
 
 func (r *run) keyOf(x *row) []connectors.Value {
@@ -348,7 +366,8 @@ func (r *run) bind(ctx context.Context, page pageOf) ([][]*row, error) {
 				return nil, badInput("a value to join over %s is no %s", f.Name, f.Type.Leaf())
 			}
 			key[j] = v
-			name += strconv.Itoa(len(v.Text)) + ":" + v.Text
+			text := meaning(f.Type, v)
+			name += strconv.Itoa(len(text)) + ":" + text
 		}
 		if !ok {
 			continue
@@ -415,7 +434,7 @@ func (r *run) listed(ctx context.Context, field *connectors.Field, p *param, key
 	at := make(map[string]int, len(chunk))
 	var values []connectors.Value
 	for _, i := range chunk {
-		at[keys[i][0].Text] = i
+		at[meaning(field.Type, keys[i][0])] = i
 		values = append(values, keys[i][0])
 	}
 	v, _ := r.fit(p, values)
@@ -428,7 +447,7 @@ func (r *run) listed(ctx context.Context, field *connectors.Field, p *param, key
 	open, seen := len(chunk), 0
 	return r.list(ctx, args, want, func(x *row) (bool, error) {
 		value, ok := canon(r.t.value(x, field), field.Type)
-		i, ours := at[value.Text]
+		i, ours := at[meaning(field.Type, value)]
 		if !ok || !ours || r.where(x) != isTrue || page.need() >= 0 && len(found[i]) >= page.need() {
 			return true, nil
 		}

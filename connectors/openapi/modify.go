@@ -43,6 +43,10 @@ func (w *writer) modify(ctx context.Context) error {
 	}
 	if w.preview {
 		w.previewed(before, after)
+		w.planned[w.t.place(key)] = after
+		if s.Kind == connectors.Delete {
+			w.planned[w.t.place(key)] = nil
+		}
 		return nil
 	}
 	if guard != "" && o.ifMatch {
@@ -50,7 +54,7 @@ func (w *writer) modify(ctx context.Context) error {
 	}
 	resp, err := w.send(ctx, o, req)
 	if err != nil {
-		return err
+		return w.overtaken(ctx, key, err)
 	}
 	if s.Kind == connectors.Update {
 		w.answered(o, resp, c.updatePath, c.updateAnswers)
@@ -64,6 +68,24 @@ func (w *writer) modify(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// overtaken is the error of a write whose record was changed between the reading
+// and the write, which the system noticed by the version. What was expected of
+// the record decides what is told: it has changed since the approval, or only in
+// what nobody expected anything of.
+func (w *writer) overtaken(ctx context.Context, key []connectors.Value, refused error) error {
+	if len(w.step.Expect) == 0 || w.t.get == nil || connectors.CodeOf(refused) != connectors.CodeVersionConflict {
+		return refused
+	}
+	now, err := w.one(ctx, key)
+	if err != nil {
+		return refused
+	}
+	if moved, err := w.moved(now); err == nil && moved != nil {
+		return moved
+	}
+	return refused
 }
 
 // addressed refuses steps that do not name one record by its key, and those
@@ -113,9 +135,11 @@ func (w *writer) guarded(ctx context.Context, key []connectors.Value, given map[
 	if w.t.get == nil {
 		return nil, w.patched(nil, given), "", nil
 	}
-	before, err = w.one(ctx, key)
-	if err != nil {
-		return nil, nil, "", err
+	before, planned := w.planned[w.t.place(key)]
+	if !planned {
+		if before, err = w.one(ctx, key); err != nil {
+			return nil, nil, "", err
+		}
 	}
 	moved, err := w.moved(before)
 	if err != nil {
@@ -193,11 +217,22 @@ func (w *writer) asExpected(before *row) (bool, error) {
 		if f == nil || f.WriteOnly {
 			return false, unsupported("%s has no field %q", w.t.name, a.Field)
 		}
-		if !bytes.Equal(w.cellOf(a.Value, f), w.t.cell(before, f)) {
+		if !sameCell(f, w.cellOf(a.Value, f), w.t.cell(before, f)) {
 			return false, nil
 		}
 	}
 	return true, nil
+}
+
+// sameCell tells whether two cells of a field mean the same: 7.1 is 7.10, and a
+// time is the same with other digits of its second.
+func sameCell(f *connectors.Field, a, b []byte) bool {
+	if bytes.Equal(a, b) || f.Type.List || f.Type.Leaf() == connectors.ScalarJSON {
+		return bytes.Equal(a, b)
+	}
+	v, errV := connectors.ParseCell(a, f.Type.Leaf())
+	w, errW := connectors.ParseCell(b, f.Type.Leaf())
+	return errV == nil && errW == nil && !v.IsNull() && !w.IsNull() && meaning(f.Type, v) == meaning(f.Type, w)
 }
 
 // cellOf is a value as a cell of a field.
@@ -224,14 +259,14 @@ func (w *writer) done(before, after *row) bool {
 	}
 	for _, a := range w.step.Set {
 		f := w.t.spec.Field(a.Field)
-		if f.WriteOnly || !bytes.Equal(w.t.cell(before, f), w.t.cell(after, f)) {
+		if f.WriteOnly || !sameCell(f, w.t.cell(before, f), w.t.cell(after, f)) {
 			return false
 		}
 	}
 	for _, a := range w.step.Expect[0].Fields {
 		f := w.t.spec.Field(a.Field)
 		written := slices.ContainsFunc(w.step.Set, func(s connectors.Assign) bool { return s.Field == a.Field })
-		if !written && !bytes.Equal(w.cellOf(a.Value, f), w.t.cell(before, f)) {
+		if !written && !sameCell(f, w.cellOf(a.Value, f), w.t.cell(before, f)) {
 			return false
 		}
 	}

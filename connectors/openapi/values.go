@@ -337,7 +337,11 @@ func canon(v connectors.Value, t connectors.TypeRef) (connectors.Value, bool) {
 		n, ok := new(big.Int).SetString(v.Text, 10)
 		return connectors.Value{Kind: connectors.KindInt, Text: textOfInt(n, ok)}, ok && v.Kind == connectors.KindInt
 	case connectors.ScalarDecimal:
-		return v, (v.Kind == connectors.KindDecimal || v.Kind == connectors.KindInt) && isNumber(v.Text) && len(v.Text) <= 1000
+		if v.Kind != connectors.KindDecimal && v.Kind != connectors.KindInt || v.Text == "" {
+			return v, false
+		}
+		_, _, ok := number([]byte(v.Text), false) // bounded, as it will be computed with
+		return v, ok
 	case connectors.ScalarFloat:
 		f, err := strconv.ParseFloat(v.Text, 64)
 		return connectors.Float(f), err == nil && (v.Kind == connectors.KindFloat || v.Kind == connectors.KindInt || v.Kind == connectors.KindDecimal)
@@ -354,6 +358,20 @@ func canon(v connectors.Value, t connectors.TypeRef) (connectors.Value, bool) {
 	}
 	text, ok := textForm(v.Text, t.Leaf())
 	return connectors.String(text), ok
+}
+
+// meaning is the same text for canonical values that compare as equal: 7.1 is
+// 7.10, and a time is the same with other digits of its second.
+func meaning(t connectors.TypeRef, v connectors.Value) string {
+	switch t.Leaf() {
+	case connectors.ScalarDecimal:
+		if d, err := decimal.NewFromString(v.Text); err == nil {
+			return d.String()
+		}
+	case connectors.ScalarDateTime:
+		return padSeconds(v.Text)
+	}
+	return v.Text
 }
 
 func textOfInt(n *big.Int, ok bool) string {

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -54,9 +55,10 @@ func (s *Source) perform(ctx context.Context, c *connectors.Change, preview bool
 	}
 	var evidence []string
 	repeated := true
+	planned := map[string]*row{}
 	for i := range c.Steps {
 		w := &writer{run: &run{Source: s, q: &connectors.Query{Select: &connectors.Select{}},
-			encoder: &encoder{objects: s.model.objects, enums: s.model.enums}}, step: &c.Steps[i], preview: preview}
+			encoder: &encoder{objects: s.model.objects, enums: s.model.enums}}, step: &c.Steps[i], preview: preview, planned: planned}
 		w.budget.Store(int64(s.cfg.Limits.CallsPerOperation))
 		if err := w.do(ctx); err != nil {
 			e := *connectors.AsError(err)
@@ -80,6 +82,9 @@ type writer struct {
 	step    *connectors.Step
 	preview bool
 	effect  connectors.StepEffect
+	// planned are the records as the earlier steps of a preview leave them, by
+	// place; nil where they delete one. Nothing was sent, so nothing else knows.
+	planned map[string]*row
 
 	evidence string
 	repeated bool
@@ -266,6 +271,13 @@ func (w *writer) create(ctx context.Context) error {
 			rec.Key = nil
 		}
 		w.effect.After = []connectors.Record{rec}
+		if rec.Key != nil {
+			var key []connectors.Value
+			for _, a := range rec.Key {
+				key = append(key, a.Value)
+			}
+			w.planned[w.t.place(key)] = after
+		}
 		return nil
 	}
 	w.effect.Unpredictable = nil
@@ -333,6 +345,7 @@ func (w *writer) patched(before *row, given map[string]connectors.Value) *row {
 	after := &row{cells: map[string][]byte{}}
 	if before != nil {
 		after.members = before.members
+		maps.Copy(after.cells, before.cells)
 	}
 	for name, v := range given {
 		f := w.t.spec.Field(name)
