@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -16,12 +15,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/countersign/countersign/cmd/countersign/config"
 	"github.com/countersign/countersign/connectors/sql"
-	"github.com/countersign/countersign/examples/demo"
 	"github.com/countersign/countersign/examples/desk"
 	"github.com/countersign/countersign/examples/shop"
-	"github.com/countersign/countersign/graph/catalog"
 )
 
 type demoCmd struct {
@@ -56,7 +52,7 @@ func (d *demoCmd) Run(e *env) (err error) {
 	}
 	p, problems := loadProject(filepath.Join(run.files, configName))
 	if printProblems(e.stderr, problems) {
-		return errSilent
+		return run.outdated()
 	}
 	log := newLog(e, d.Debug)
 	if run.app, err = openApp(e.ctx, p, d.Data, log); err != nil {
@@ -118,10 +114,7 @@ func (r *demoRun) setUp() error {
 	if err := r.startDesk(file); err != nil {
 		return err
 	}
-	if absent(filepath.Join(r.files, configName)) {
-		return r.writeConfig()
-	}
-	return nil
+	return r.configure()
 }
 
 // makeShop generates the shop with the marker table of class transactional.
@@ -177,55 +170,6 @@ func (r *demoRun) startDesk(shopFile string) error {
 	go r.server.Serve(l)
 	r.url = "http://" + l.Addr().String()
 	return nil
-}
-
-// writeConfig writes the configuration as a user would, and pins the schemas.
-func (r *demoRun) writeConfig() error {
-	err := fs.WalkDir(demo.Files(), ".", func(name string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || name == configName {
-			return err
-		}
-		data, err := fs.ReadFile(demo.Files(), name)
-		if err != nil {
-			return err
-		}
-		return writeFile(filepath.Join(r.files, name), data, 0o644)
-	})
-	if err != nil {
-		return err
-	}
-	if err := writeFile(filepath.Join(r.files, "desk.openapi.json"), desk.Document(r.url), 0o644); err != nil {
-		return err
-	}
-	secrets := "DESK_URL=" + r.url + "\nDESK_TOKEN=" + r.token + "\n"
-	if err := writeFile(filepath.Join(r.files, envName), []byte(secrets), 0o600); err != nil {
-		return err
-	}
-	text, err := fs.ReadFile(demo.Files(), configName)
-	if err != nil {
-		return err
-	}
-	file := filepath.Join(r.files, configName)
-	cfg, problems := config.Parse(file, text, func(name string) (string, bool) {
-		v, ok := map[string]string{"DESK_URL": r.url, "DESK_TOKEN": r.token}[name]
-		return v, ok
-	})
-	if printProblems(r.env.stderr, problems) {
-		return errSilent
-	}
-	lock := &catalog.Lock{Sources: map[string]*catalog.PinnedSource{}}
-	for _, name := range cfg.Sources.Names {
-		schema, err := describeSource(r.env.ctx, cfg, name, cfg.Sources.Values[name])
-		if err != nil {
-			return fmt.Errorf("describing %s: %w", name, err)
-		}
-		lock.Sources[name] = &catalog.PinnedSource{Schema: schema}
-	}
-	if err := writeLock(cfg, filepath.Join(r.files, lockName), lock); err != nil {
-		return err
-	}
-	// Last: its presence says that all is there.
-	return writeFile(file, text, 0o644)
 }
 
 // listen takes the address asked for, or the first free port from 8080 on.

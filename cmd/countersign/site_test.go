@@ -53,6 +53,13 @@ func (s *site) read(t testing.TB, name string) string {
 	return string(data)
 }
 
+func (s *site) remove(t testing.TB, name string) {
+	t.Helper()
+	if err := os.Remove(s.file(name)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // freeAddress is one where, a moment ago, nobody listened.
 func freeAddress(t testing.TB) string {
 	t.Helper()
