@@ -323,6 +323,9 @@ func (g *generator) query() *connectors.Query {
 	if !g.chance("no page", 3) {
 		s.Page = g.page(c, s)
 	}
+	if g.chance("bound", 8) {
+		s.MaxRows = rapid.IntRange(1, 150).Draw(g.t, "most")
+	}
 	s.Seal()
 	q.Args = g.args
 	return q

@@ -27,6 +27,7 @@ func TestReadsConform(t *testing.T) {
 	for name, api := range map[string]*suiteAPI{
 		"offsets":            {version: "3.0.3", style: openapi.PageOffset, batch: true},
 		"links and versions": {version: "3.1.0", style: openapi.PageLink, etag: true},
+		"cursors as links":   {version: "3.0.3", style: openapi.PageCursor, asLink: true},
 		"no pages":           {version: "3.1.0", style: openapi.PageNone, nested: true, batch: true},
 	} {
 		t.Run(name, func(t *testing.T) {

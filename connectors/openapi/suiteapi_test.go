@@ -28,6 +28,7 @@ type suiteAPI struct {
 	batch   bool
 	etag    bool // records have versions, and writes take If-Match
 	keyed   bool // writes take an Idempotency-Key
+	asLink  bool // the next page is named by a link in the answer
 	nested  bool // tracks are listed under their album only
 	partial bool // artists are never deleted, albums are read only
 	web     *httptest.Server
@@ -105,7 +106,9 @@ func (a *suiteAPI) config(t testing.TB, url string) openapi.Config {
 		case openapi.PageNumber, openapi.PageOffset:
 			own.Page.Parameter = "at"
 		case openapi.PageCursor:
-			own.Page.Next, own.Page.Parameter = "next", "token"
+			if own.Page.Next = "next"; !a.asLink {
+				own.Page.Parameter = "token"
+			}
 		}
 		if a.nested && c.Name == connectortest.Tracks {
 			own.Filter["album_id"] = map[connectors.Op]string{connectors.OpEq: "album_id"}
@@ -479,7 +482,11 @@ func (s *served) list() reply {
 	if end < len(records) {
 		q.Set("at", strconv.Itoa(end))
 		s.header = map[string]string{"Link": `</first>; rel="first", <` + s.r.URL.Path + "?" + q.Encode() + `>; title="a, b"; rel="prefetch next"`}
-		next = `,"next":"t` + strconv.Itoa(end) + `"`
+		next = "t" + strconv.Itoa(end)
+		if q.Set("token", next); s.asLink {
+			next = s.r.URL.Path + "?" + q.Encode()
+		}
+		next = `,"next":` + strconv.Quote(next)
 	}
 	return reply{status: 200, body: slices.Concat([]byte(`{"items":[`), bytes.Join(records[at:end], []byte(",")), []byte("]"+next+"}"))}
 }
