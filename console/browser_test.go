@@ -27,18 +27,24 @@ func TestBrowser(t *testing.T) {
 	demo := startDemo(t)
 	scripts := install(t)
 	for _, name := range []string{"inbox", "explorer", "payloads"} {
-		t.Run(name, func(t *testing.T) {
-			cmd := exec.CommandContext(t.Context(), "node", name+".mjs")
-			cmd.Dir = scripts
-			cmd.Stdin = bytes.NewReader(demo)
-			// A browser of our own process group ends with the test.
-			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-			cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Fatalf("%v\n%s", err, out)
-			}
-		})
+		script(t, scripts, demo, name)
 	}
+}
+
+// script runs one of the scripts, told where the demo is, as a test of its own.
+func script(t *testing.T, scripts string, demo []byte, name string) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) {
+		cmd := exec.CommandContext(t.Context(), "node", name+".mjs")
+		cmd.Dir = scripts
+		cmd.Stdin = bytes.NewReader(demo)
+		// A browser of our own process group ends with the test.
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	})
 }
 
 // startDemo runs the demo on a free port until the test ends, and answers what

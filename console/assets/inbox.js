@@ -1,262 +1,217 @@
-import { el, graph, who } from "./graph.js";
-import { value, visible } from "./text.js";
+// The inbox: the live list, and which proposal is open.
+import { el, graph, signedOut, who } from "./graph.js";
+import { stay } from "./live.js";
+import { byWhom, forget, full, head, open, say, show, title, when, words } from "./proposal.js";
 
 const tabs = {
   waiting: ["PENDING", "CHANGES_REQUESTED"],
   running: ["APPROVED", "EXECUTING", "OUTCOME_UNKNOWN", "PARTIAL"],
   done: ["EXECUTED", "FAILED", "SETTLED_PARTIAL", "REJECTED", "WITHDRAWN", "EXPIRED", "INVALIDATED"],
 };
-const words = {
-  PENDING: "waits for a decision", CHANGES_REQUESTED: "sent back", APPROVED: "approved", EXECUTING: "is being executed",
-  OUTCOME_UNKNOWN: "outcome unknown", PARTIAL: "done in part", EXECUTED: "executed", FAILED: "failed: nothing was done",
-  SETTLED_PARTIAL: "done in part, settled", REJECTED: "rejected", WITHDRAWN: "withdrawn", EXPIRED: "expired", INVALIDATED: "no longer valid",
+const none = {
+  waiting: "Nothing waits for a decision. What is proposed appears here by itself.",
+  running: "Nothing is being executed, and no outcome is unknown.",
+  done: "Nothing has been decided yet.",
 };
-const reasons = {
-  stale: "a record was changed after it was shown", policy: "the policy does not allow it any more", schema: "the system's schema changed",
-  revoked: "an author or approver lost access", killed: "writes were stopped",
-  rule: "a rule decided", reconciled: "a person stated it",
-};
-const verbs = { CREATE: "Create", UPDATE: "Change", DELETE: "Delete", CALL: "Call" };
 
-const head = `id state revision createdAt expiresAt author { name actsFor } changes { source collection type kind affectedCount diff { label key } }`;
-const full = `id state revision contentHash reviewHash reason reasonCode createdAt expiresAt
-  author { id kind name actsFor owner }
-  changes { source collection type kind affectedCount outcomeClass guarantee complete incompleteBecause unpredictable request
-    diff { key label before after fields } }
-  requirement { rule met seats { role count confirm filled } }
-  decisions { by kind comment at revision }
-  canApprove { yes code because }
-  evidence { title text url }
-  execution { state attempts approvedAt dispatchedAt settledAt receipt { settledAs evidence message result } }`;
-
-const state = { tab: "waiting", selected: null, heads: new Map(), viewer: null };
+const state = { tab: "waiting", selected: null, heads: new Map(), loaded: false, asked: 0, viewer: null };
 const list = document.getElementById("proposals");
-const detail = document.getElementById("detail");
+const empty = document.getElementById("empty");
+const main = document.querySelector("main");
+const cards = new Map(); // by id: the list item that stays while its text changes
 
-const short = (text) => (text.length > 60 ? text.slice(0, 60) + "…" : text);
+const of = (tab) => [...state.heads.values()].filter((p) => tabs[tab].includes(p.state));
 
-function title(p) {
-  const c = p.changes[0];
-  if (!c) return ["Nothing that you may see"];
-  const what = c.type || c.collection;
-  const count = c.kind === "CALL" || c.affectedCount === null ? "" : c.affectedCount === 1 ? "" : ` ×${c.affectedCount}`;
-  // A record that is there has a name of its own; the name of one that is yet to
-  // be made is the author's text, and that stands in no headline and no button.
-  const first = c.diff.length === 1 && c.kind !== "CREATE" ? c.diff[0].label || c.diff[0].key : null;
-  const more = p.changes.length > 1 ? ` and ${p.changes.length - 1} more` : "";
-  return [`${verbs[c.kind]} ${what}${count}`, first ? el("span", { class: "name" }, " · ", short(visible(first))) : null, more];
+function card(p) {
+  let item = cards.get(p.id);
+  if (!item) {
+    item = el("li", {}, el("button", { type: "button", class: "card", onclick: () => choose(p.id) }));
+    cards.set(p.id, item);
+  }
+  const button = item.firstChild;
+  const drawn = JSON.stringify(p);
+  if (button.drawn !== drawn) {
+    button.drawn = drawn;
+    button.replaceChildren(
+      el("span", { class: "title" }, title(p)),
+      el("span", { class: "meta" }, p.changes[0] ? p.changes[0].source : "", " · ", byWhom(p.author)),
+      el("span", { class: "state " + p.state.toLowerCase() }, words[p.state], " · ", when(p.createdAt)));
+  }
+  if (p.id === state.selected) button.setAttribute("aria-current", "true");
+  else button.removeAttribute("aria-current");
+  return item;
 }
 
-function when(iso) {
-  const d = new Date(iso);
-  return el("time", { datetime: iso, title: iso }, d.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" }));
-}
-
-function byWhom(a) {
-  return a.actsFor ? `${visible(a.name, 80)} for ${visible(a.actsFor, 80)}` : visible(a.name, 80);
-}
-
+// Draws the list around what stays in it, so that the focus and the place that
+// somebody reads at stay where they are.
 function drawList() {
-  const shown = [...state.heads.values()].filter((p) => tabs[state.tab].includes(p.state));
-  shown.sort((a, b) => (a.createdAt < b.createdAt ? 1 : -1));
-  list.replaceChildren(
-    ...shown.map((p) =>
-      el("li", {},
-        el("button", { type: "button", class: "card", "aria-current": p.id === state.selected ? "true" : undefined, onclick: () => select(p.id) },
-          el("span", { class: "title" }, title(p)),
-          el("span", { class: "meta" }, p.changes[0] ? p.changes[0].source : "", " · ", byWhom(p.author)),
-          el("span", { class: "state " + p.state.toLowerCase() }, words[p.state])))));
-  document.getElementById("empty").hidden = shown.length > 0;
+  const shown = of(state.tab).sort((a, b) => (a.createdAt < b.createdAt ? 1 : -1)).map(card);
+  const keep = new Set(shown);
+  const lost = list.contains(document.activeElement) && !keep.has(document.activeElement.closest("li"));
+  for (const item of [...list.children]) if (!keep.has(item)) item.remove();
+  shown.forEach((item, i) => {
+    if (list.children[i] !== item) list.insertBefore(item, list.children[i] || null);
+  });
+  if (lost) document.getElementById("tab-" + state.tab).focus({ preventScroll: true });
+  empty.hidden = shown.length > 0;
+  if (state.loaded) empty.textContent = none[state.tab];
   for (const b of document.querySelectorAll("[data-tab]")) {
-    const n = [...state.heads.values()].filter((p) => tabs[b.dataset.tab].includes(p.state)).length;
-    b.setAttribute("aria-selected", String(b.dataset.tab === state.tab));
+    const n = of(b.dataset.tab).length;
+    const on = b.dataset.tab === state.tab;
+    b.setAttribute("aria-selected", String(on));
+    b.tabIndex = on ? 0 : -1;
     b.textContent = b.dataset.tab[0].toUpperCase() + b.dataset.tab.slice(1) + (n ? ` (${n})` : "");
   }
+  document.getElementById("panel").setAttribute("aria-labelledby", "tab-" + state.tab);
+  const n = of("waiting").length;
+  document.title = (n ? `(${n}) ` : "") + "Inbox · Countersign";
 }
 
-// No value is told from any text by how it is set.
-function cell(v) {
-  return v === null || v === undefined ? el("em", { class: "none" }, "no value") : value(v);
+function turn(tab) {
+  state.tab = tab;
+  drawList();
 }
 
-function drawDiff(change, pending) {
-  const blocks = change.diff.map((d) => {
-    const before = d.before || {};
-    const after = d.after || {};
-    const changed = new Set(d.fields);
-    const names = [...new Set([...Object.keys(before), ...Object.keys(after)])].sort((a, b) => changed.has(b) - changed.has(a));
-    const was = change.kind !== "CREATE";
-    const will = change.kind !== "DELETE";
-    const rows = names.map((name) =>
-      el("tr", { class: changed.has(name) ? "changed" : "same" },
-        el("th", { scope: "row" }, visible(name, 100)),
-        was ? el("td", { class: "before" }, cell(before[name])) : null,
-        will ? el("td", { class: "after" }, cell(after[name])) : null));
-    const name = was ? visible(d.label || d.key || "record", 200) : "New record";
-    return el("table", { class: "diff" },
-      el("caption", {}, name, was && d.label && d.key ? el("span", { class: "key" }, " " + visible(d.key, 100)) : null),
-      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Field"),
-        was ? el("th", { scope: "col" }, !pending ? "Before" : will ? "Now" : "Now, gone after") : null, will ? el("th", { scope: "col" }, "After") : null)),
-      el("tbody", {}, rows));
-  });
-  if (change.request) {
-    blocks.push(el("details", { open: change.diff.length === 0 }, el("summary", {}, "What will be sent"), el("pre", {}, visible(JSON.stringify(change.request, null, 2), Infinity))));
-  }
-  return blocks;
+// Opens a proposal because somebody chose it.
+async function choose(id) {
+  if (new URLSearchParams(location.search).get("proposal") !== id) history.pushState(null, "", "/?proposal=" + encodeURIComponent(id));
+  if (await select(id)) document.querySelector("#detail h2").focus({ preventScroll: !narrow.matches });
+  if (narrow.matches) window.scrollTo(0, 0);
 }
 
-function drawChange(change, i, all, pending) {
-  return el("section", { class: "change" },
-    el("h3", {}, all.length > 1 ? `${i + 1}. ` : "", `${verbs[change.kind]} ${change.source}.${change.collection}`,
-      change.affectedCount !== null && change.kind !== "CALL" ? el("span", { class: "count" }, ` ${change.affectedCount} record${change.affectedCount === 1 ? "" : "s"}`) : null),
-    drawDiff(change, pending),
-    change.complete ? null : el("p", { class: "problem" }, "Not everything could be shown: " + visible(change.incompleteBecause || "unknown", 300)),
-    change.unpredictable.length ? el("p", { class: "note" }, "Decided by the system when it runs: " + change.unpredictable.map((f) => visible(f, 60)).join(", ")) : null,
-    el("p", { class: "note" }, "Guarantee: " + change.guarantee));
-}
-
-function facts(p) {
-  const x = p.execution;
-  const tried = x.dispatchedAt && el("span", {}, when(x.dispatchedAt), ` · ${x.attempts} attempt${x.attempts === 1 ? "" : "s"}`);
-  const undone = tried && ["FAILED", "NOT_STARTED"].includes(x.state);
-  const line = (name, done, text) => el("li", { class: done ? "yes" : "no" }, el("strong", {}, name), " ", text);
-  const receipt = x.receipt;
-  return el("ol", { class: "facts", "aria-label": "Receipt" },
-    line("Approved", !!x.approvedAt, x.approvedAt ? when(x.approvedAt) : "no"),
-    line("Executed", tried && !undone, undone ? el("span", {}, "tried, and nothing was done: ", tried) : tried || "no"),
-    line("Succeeded", x.state === "SUCCEEDED",
-      x.state === "SUCCEEDED" ? el("span", {}, when(x.settledAt), receipt && receipt.evidence ? ` · ${visible(receipt.evidence, 200)}` : "")
-        : x.state === "UNKNOWN" ? "unknown: it was sent, and nobody can say whether it was done"
-        : receipt && receipt.message ? "no: " + visible(receipt.message, 300) : "no"));
-}
-
-function drawSeats(p) {
-  return el("ul", { class: "seats" },
-    p.requirement.seats.map((s) =>
-      el("li", {}, s.confirm ? `confirmation by ${p.author.actsFor ? visible(p.author.actsFor, 80) : "the requester"}${s.role ? ` (or ${s.role})` : ""}` : `${s.count} × ${s.role}`,
-        ` — ${s.filled} of ${s.count}`)),
-    p.decisions.map((d) =>
-      el("li", { class: "decision" }, `${visible(d.by, 80)}: ${d.kind.toLowerCase().replace("_", " ")} `, when(d.at), d.comment ? el("q", {}, visible(d.comment, 500)) : null)));
-}
-
-// Runs a mutation about a proposal, shows the proposal as it is then, and a
-// refusal with its code.
-async function act(id, mutation, variables) {
-  const { errors } = await graph(mutation, variables);
-  await select(id);
-  const place = detail.querySelector("[role=alert]");
-  if (errors && place) {
-    place.textContent = visible(errors[0].message, 500) + " (" + errors[0].extensions.code + ")";
-    place.hidden = false;
-  }
-}
-
-function drawDecide(p) {
-  const comment = el("input", { "aria-label": "Comment", placeholder: "Comment (optional)", maxlength: 1000 });
-  const exactly = () => ({ id: p.id, r: p.revision, c: p.contentHash, m: comment.value || null });
-  const approve = () => act(p.id,
-    "mutation($id: ID!, $r: Int!, $c: String!, $v: String!, $m: String) { approveProposal(id: $id, revision: $r, contentHash: $c, reviewHash: $v, comment: $m) { id } }",
-    { ...exactly(), v: p.reviewHash });
-  const reject = () => act(p.id,
-    "mutation($id: ID!, $r: Int!, $c: String!, $m: String) { rejectProposal(id: $id, revision: $r, contentHash: $c, comment: $m) { id } }", exactly());
-  return el("div", { class: "decide" }, comment,
-    el("button", { type: "button", class: "approve", disabled: !p.canApprove.yes, title: p.canApprove.because || undefined, onclick: approve }, "Approve"),
-    el("button", { type: "button", class: "reject", onclick: reject }, "Reject"),
-    p.canApprove.yes ? null : el("p", { class: "note" }, "You cannot approve this: " + visible(p.canApprove.because || p.canApprove.code || "", 300)));
-}
-
-// A person who looked into the system states what came of it.
-function drawSettle(p) {
-  const how = el("input", { "aria-label": "How you know", placeholder: "How you know: what you saw in the system", maxlength: 1000, required: true });
-  const settle = (outcome) => () => how.reportValidity() && act(p.id,
-    "mutation($id: ID!, $o: SettledOutcome!, $e: String!) { settleProposal(id: $id, outcome: $o, evidence: $e) { id } }", { id: p.id, o: outcome, e: how.value });
-  return el("div", { class: "decide" }, el("p", { class: "note" }, "It was sent, and nobody can say whether it was done. Look into the system, then say what you found:"), how,
-    el("button", { type: "button", class: "plain", onclick: settle("APPLIED") }, "It was done"),
-    el("button", { type: "button", class: "plain", onclick: settle("NOT_APPLIED") }, "It was not done"));
-}
-
-function drawDetail(p) {
-  const pending = p.state === "PENDING";
-  detail.replaceChildren(
-    el("h2", {}, title(p)),
-    el("p", { class: "meta" }, "Asked by ", el("strong", {}, byWhom(p.author)), " ", when(p.createdAt), " · ",
-      el("span", { class: "state " + p.state.toLowerCase() }, words[p.state]), reasons[p.reasonCode] ? ": " + reasons[p.reasonCode] : "",
-      pending ? el("span", {}, " · expires ", when(p.expiresAt)) : null),
-    ...p.changes.map((c, i) => drawChange(c, i, p.changes, pending)),
-    p.reason
-      ? el("figure", { class: "words" }, el("figcaption", {}, `In the words of ${visible(p.author.name, 80)} — not checked by anyone:`), el("blockquote", {}, visible(p.reason)))
-      : "",
-    ...p.evidence.map((e) => el("figure", { class: "words" }, el("figcaption", {}, "Evidence: " + visible(e.title, 120)), el("blockquote", {}, visible(e.text || e.url || "")))),
-    el("h3", {}, "Who decides", p.requirement.rule ? el("span", { class: "count" }, " rule " + visible(p.requirement.rule, 60)) : null),
-    drawSeats(p),
-    el("p", { class: "problem", role: "alert", hidden: true }),
-    pending ? drawDecide(p) : facts(p),
-    p.state === "OUTCOME_UNKNOWN" ? drawSettle(p) : "",
-    el("p", { class: "hash" }, `revision ${p.revision} · content ${p.contentHash.slice(0, 16)}… · review ${p.reviewHash.slice(0, 16)}…`));
-}
-
+// Shows a proposal as it is now. False: it could not be read.
 async function select(id) {
   state.selected = id;
+  main.dataset.view = "detail";
   drawList();
-  const { data, errors } = await graph(`query($id: ID!) { proposal(id: $id) { ${full} } }`, { id });
-  if (state.selected !== id) return;
-  if (errors || !data.proposal) {
-    detail.replaceChildren(el("p", { class: "problem", role: "alert" }, errors ? errors[0].message : "It is not there any more."));
-    return;
+  return refresh(id);
+}
+
+async function refresh(id) {
+  const n = ++state.asked;
+  const { data, errors, gone } = await graph(`query($id: ID!) { viewer { id kind } proposal(id: $id) { ${full} } }`, { id });
+  if (state.selected !== id || n !== state.asked) return false; // a later answer shows it
+  if (gone && open() === id) return false; // it stays as it was seen last; the banner says so
+  if (errors || !sameViewer(data)) {
+    if (errors) say(errors[0].message);
+    return false;
+  }
+  if (!data.proposal) {
+    say("There is no such proposal, or it is not for you to see.");
+    return false;
   }
   state.heads.set(id, data.proposal);
   drawList();
-  drawDetail(data.proposal);
+  show(data.proposal, state.viewer, { refresh: () => refresh(id), leave });
+  return true;
+}
+
+function leave() {
+  const was = state.selected;
+  history.pushState(null, "", "/");
+  close();
+  const item = cards.get(was);
+  if (item && item.isConnected) item.firstChild.focus();
+}
+
+function close() {
+  state.selected = null;
+  delete main.dataset.view;
+  say("Choose a proposal.", "empty");
+  drawList();
+}
+
+// A cookie that ended without a word makes the caller nobody; and another
+// window may have signed in as somebody else.
+function sameViewer({ viewer }) {
+  if (viewer.id === state.viewer.id) return true;
+  if (viewer.kind !== "HUMAN") signedOut();
+  else location.reload();
+  return false;
 }
 
 async function load() {
-  const { data, errors } = await graph(`{ proposals(first: 100) { nodes { ${head} } } }`);
+  const { data, errors, gone } = await graph(`{ viewer { id kind } proposals(first: 100) { nodes { ${head} } } }`);
+  if (gone) return;
   if (errors) {
-    detail.replaceChildren(el("p", { class: "problem", role: "alert" }, errors[0].message));
+    empty.hidden = false;
+    empty.textContent = errors[0].message;
     return;
   }
+  if (!sameViewer(data)) return;
   state.heads = new Map((data.proposals ? data.proposals.nodes : []).map((p) => [p.id, p]));
+  state.loaded = true;
   drawList();
+}
+
+// Tells who cannot see the list move what moved in it.
+function tell(p, before) {
+  if (before && before.state === p.state) return;
+  const what = title(p).map((t) => (t ? t.textContent || t : "")).join("");
+  document.getElementById("news").textContent = before ? `${what}: ${words[p.state]}` : `New: ${what}, asked by ${byWhom(p.author)}`;
 }
 
 function live() {
   const place = document.getElementById("live");
-  const client = graphqlWs.createClient({
-    url: new URL("/graphql", location.href).href.replace(/^http/, "ws"),
-    lazy: false,
-    retryAttempts: Infinity,
-    shouldRetry: () => true,
-    on: {
-      connected: () => {
-        place.textContent = "live";
-        load();
-      },
-      closed: () => (place.textContent = "reconnecting"),
+  const trouble = document.getElementById("trouble");
+  let first = true;
+  stay(`subscription { proposalsChanged { ${head} } }`, {
+    up: async () => {
+      place.textContent = "live";
+      trouble.hidden = true;
+      if (!first) document.getElementById("news").textContent = "Connected again.";
+      first = false;
+      await load();
+      if (state.selected) await refresh(state.selected);
     },
-  });
-  client.subscribe({ query: `subscription { proposalsChanged { ${head} } }` }, {
-    next: ({ data }) => {
-      if (!data || !data.proposalsChanged) return;
-      const p = data.proposalsChanged;
+    down: () => {
+      place.textContent = "reconnecting";
+      trouble.textContent = "The server cannot be reached. What you see may be old, and nothing can be decided; the page tries again by itself.";
+      trouble.hidden = false;
+    },
+    next: ({ proposalsChanged: p }) => {
+      if (!p) return;
+      tell(p, state.heads.get(p.id));
       state.heads.set(p.id, p);
-      if (p.id === state.selected) select(p.id);
-      else drawList();
+      drawList();
+      if (p.id === state.selected) refresh(p.id);
     },
-    error: () => (place.textContent = "not live: reload the page"),
-    complete: () => (place.textContent = "not live: reload the page"),
   });
 }
 
-for (const b of document.querySelectorAll("[data-tab]")) {
-  b.addEventListener("click", () => {
-    state.tab = b.dataset.tab;
-    drawList();
+// Arrow keys move along tabs and cards; Home and End to their ends.
+function arrows(container, items, forward, back, then) {
+  container.addEventListener("keydown", (event) => {
+    const all = items();
+    const at = all.indexOf(document.activeElement);
+    const to = { [forward]: at + 1, [back]: at - 1, Home: 0, End: all.length - 1 }[event.key];
+    if (at < 0 || to === undefined || !all[to]) return;
+    event.preventDefault();
+    all[to].focus();
+    if (then) then(all[to]);
   });
 }
+
+const narrow = matchMedia("(max-width: 800px)");
+const tabList = document.querySelector(".tabs");
+for (const b of tabList.children) b.addEventListener("click", () => turn(b.dataset.tab));
+arrows(tabList, () => [...tabList.children], "ArrowRight", "ArrowLeft", (b) => turn(b.dataset.tab));
+arrows(list, () => [...list.querySelectorAll(".card")], "ArrowDown", "ArrowUp");
+window.addEventListener("popstate", () => {
+  const id = new URLSearchParams(location.search).get("proposal");
+  if (id) select(id);
+  else close();
+});
+
 state.viewer = await who();
 if (state.viewer) {
+  forget(state.viewer.id);
   await load();
   const wanted = new URLSearchParams(location.search).get("proposal");
-  if (wanted) await select(wanted);
+  if (wanted) {
+    await select(wanted);
+    const p = state.heads.get(wanted);
+    if (p) turn(Object.keys(tabs).find((tab) => tabs[tab].includes(p.state)));
+  }
   live();
 }

@@ -7,6 +7,8 @@ const target = () => {
   return /^\/(?![/\\])/.test(to) ? to : "/";
 };
 
+document.getElementById("ended").hidden = !new URLSearchParams(location.search).has("ended");
+
 function show(answer) {
   problem.textContent = (answer.error && answer.error.message) || "That did not work.";
   problem.hidden = false;

@@ -42,7 +42,7 @@ await run(async (page, context) => {
       title: document.querySelector("#detail h2").textContent,
       // Only what the pages make themselves stands in the places of foreign text.
       foreign: [...document.querySelectorAll("#detail *, #proposals *")].map((n) => n.localName)
-        .filter((n) => !/^(h2|h3|p|strong|span|time|section|table|caption|thead|tbody|tr|th|td|em|figure|figcaption|blockquote|ul|li|div|input|button|details|summary|pre|ol|q)$/.test(n)),
+        .filter((n) => !/^(h2|h3|p|strong|span|time|section|table|caption|thead|tbody|tr|th|td|em|figure|figcaption|blockquote|ul|li|div|input|button|label|details|summary|pre|ol|q)$/.test(n)),
       handlers: [...document.querySelectorAll("#detail *, #proposals *")].flatMap((n) => n.getAttributeNames()).filter((n) => n.startsWith("on") || n === "style" || n === "src" || n === "href"),
       wide: document.documentElement.scrollWidth > document.documentElement.clientWidth,
     }));

@@ -1,0 +1,14 @@
+package console_test
+
+import "testing"
+
+// TestInbox looks at what the inbox does while somebody works in it: events that
+// come in between, a withdrawal, a server that goes away, a session that ends.
+// Its demo is its own: the scripts decide on proposals and end sessions.
+func TestInbox(t *testing.T) {
+	demo := startDemo(t)
+	scripts := install(t)
+	for _, name := range []string{"between", "withdraw", "settle", "keyboard", "away", "session"} {
+		script(t, scripts, demo, name)
+	}
+}
