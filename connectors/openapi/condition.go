@@ -252,8 +252,21 @@ func required(c *connectors.Condition) []*connectors.Condition {
 		return out
 	case c.Field != "":
 		return []*connectors.Condition{c}
+	case c.Op == connectors.OpOr && len(c.Items) == 1:
+		return required(c.Items[0]) // the fence of a line of the policy
 	}
 	return nil
+}
+
+// simple tells whether a condition is nothing but its required comparisons.
+func simple(c *connectors.Condition) bool {
+	switch {
+	case c == nil || c.Op == connectors.OpTrue || c.Field != "":
+		return true
+	case c.Op == connectors.OpAnd:
+		return !slices.ContainsFunc(c.Items, func(i *connectors.Condition) bool { return !simple(i) })
+	}
+	return c.Op == connectors.OpOr && len(c.Items) == 1 && simple(c.Items[0])
 }
 
 // keyed are the keys that the condition fixes, one list of values each; ok is
@@ -290,18 +303,10 @@ func (t *table) keyed(c *connectors.Condition) (keys [][]connectors.Value, ok bo
 // parameter once; exact tells that nothing is left to be filtered here beside
 // what was sent.
 func (t *table) pushed(e *encoder, c *connectors.Condition, taken *param) (args []connectors.Member, exact bool) {
-	exact = true
+	exact = simple(c)
 	used := map[*param]bool{}
 	if taken != nil {
 		used[taken] = true
-	}
-	if c != nil && c.Op != connectors.OpAnd && c.Field == "" {
-		exact = c.Op == connectors.OpTrue
-	}
-	if c != nil && c.Op == connectors.OpAnd {
-		for _, i := range c.Items {
-			exact = exact && (i.Field != "" || i.Op == connectors.OpTrue)
-		}
 	}
 	for _, i := range required(c) {
 		f := t.spec.Field(i.Field)

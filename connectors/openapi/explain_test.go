@@ -192,3 +192,21 @@ func newWeb(t *testing.T, h http.Handler) *httptest.Server {
 	t.Cleanup(func() { web.CloseClientConnections(); web.Close() })
 	return web
 }
+
+// TestFencedIsPushed: a condition that a line of the policy stands behind is an
+// "or" of one, and is asked for like any other.
+func TestFencedIsPushed(t *testing.T) {
+	f := start(t, nil)
+	fenced := func(c *connectors.Condition) *connectors.Condition {
+		return &connectors.Condition{Op: connectors.OpOr, Items: []*connectors.Condition{c}}
+	}
+	q := sel("tickets", "id")
+	q.Page = limit(2)
+	for _, c := range []*connectors.Condition{fenced(eq("status", connectors.String("open"))),
+		connectors.And(fenced(connectors.And(eq("status", connectors.String("open")))), &connectors.Condition{Op: connectors.OpTrue})} {
+		q.Where = c
+		sameLines(t, "fenced", told(t, f.src, &connectors.Query{Select: q}, "open"), "desk tickets keys=0 GET /tickets?page%5Bsize%5D=2&status=open 200 attempts=1 \n")
+	}
+	q.Where = fenced(connectors.Or(eq("status", connectors.String("open")), eq("status", connectors.String("closed"))))
+	sameLines(t, "one of two", told(t, f.src, &connectors.Query{Select: q}, "open"), "desk tickets keys=0 GET /tickets?page%5Bsize%5D=100 200 attempts=1 \n")
+}
