@@ -1,7 +1,6 @@
 package catalog_test
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +9,7 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 
 	"github.com/countersign/countersign/connectors"
+	"github.com/countersign/countersign/connectors/connectortest"
 	"github.com/countersign/countersign/graph/catalog"
 	"github.com/countersign/countersign/policy"
 )
@@ -32,183 +32,43 @@ func control(t testing.TB) []*ast.Source {
 	return out
 }
 
-// parseSources reads the tests' short language for schemas:
+// parseSources reads schemas in the language of [connectortest.ParseSources].
+// They declare what most databases do; flags add to that and take from it:
 //
-//	source crm prefix=p readonly
-//	enum status open closed
-//	collection customers view nokey noacts
-//	  # comment of the next field
-//	  id Int! key default
-//	  email String unique filter=eq,in
-//	  unique a_b a b
-//	  ref fk_name account_id -> accounts(id)
-//	object address
-//	  street String
-//	function PostRefund writes -> Refund!
-//	  amount Int!
+//	source crm prefix=p readonly norelated
+//	collection customers noget nolist nobind noacts nofilterwrites nopaging increment aggregate version offset last
 func parseSources(t testing.TB, text string) []catalog.Source {
 	t.Helper()
-	p := &dsl{t: t}
-	for i, line := range strings.Split(text, "\n") {
-		p.line = i + 1
-		p.take(line)
+	described, err := connectortest.ParseSources(text, declare)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return p.sources
+	var sources []catalog.Source
+	for _, d := range described {
+		d.Schema.Capabilities = connectors.Capabilities{Atomic: true, Related: !d.Flags.Has("norelated")}
+		sources = append(sources, catalog.Source{Name: d.Name, Prefix: d.Flags["prefix"], ReadOnly: d.Flags.Has("readonly"), Schema: d.Schema})
+	}
+	return sources
 }
 
-type dsl struct {
-	t       testing.TB
-	line    int
-	sources []catalog.Source
-	col     *connectors.Collection
-	fields  *[]*connectors.Field
-	comment string
-}
-
-func (p *dsl) take(line string) {
-	words := strings.Fields(line)
-	if len(words) == 0 {
-		return
+func declare(c *connectors.Collection, flags connectortest.Flags) {
+	c.Get, c.List, c.AnyBind, c.Count = !flags.Has("noget"), !flags.Has("nolist"), !flags.Has("nobind"), true
+	c.Aggregate, c.HasVersion = flags.Has("aggregate"), flags.Has("version")
+	c.Paging = connectors.Paging{Keyset: !flags.Has("nopaging"), Offset: flags.Has("offset"), Last: flags.Has("last")}
+	act := &connectors.Act{Class: connectors.Transactional, Preview: connectors.PreviewRead, ByFilter: !flags.Has("nofilterwrites"), Increment: flags.Has("increment")}
+	if !flags.Has("noacts") {
+		c.Acts = map[connectors.StepKind]*connectors.Act{connectors.Create: act, connectors.Update: act, connectors.Delete: act}
 	}
-	if words[0] == "#" {
-		p.comment = strings.Join(words[1:], " ")
-		return
-	}
-	comment := p.comment
-	p.comment = ""
-	if !strings.HasPrefix(line, " ") {
-		p.top(words, comment)
-		return
-	}
-	switch words[0] {
-	case "unique":
-		p.col.Uniques = append(p.col.Uniques, connectors.UniqueKey{Name: words[1], Fields: words[2:]})
-	case "ref":
-		to, on, _ := strings.Cut(strings.TrimSuffix(words[4], ")"), "(")
-		p.col.References = append(p.col.References, connectors.Reference{Name: words[1], Fields: strings.Split(words[2], ","), To: to, On: strings.Split(on, ",")})
-	default:
-		p.field(words, comment)
-	}
-}
-
-func (p *dsl) top(words []string, comment string) {
-	flags := map[string]string{}
-	for _, w := range words[1:] {
-		k, v, _ := strings.Cut(w, "=")
-		flags[k] = v
-	}
-	has := func(k string) bool { _, ok := flags[k]; return ok }
-	if words[0] == "source" {
-		p.sources = append(p.sources, catalog.Source{Name: words[1], Prefix: flags["prefix"], ReadOnly: has("readonly"),
-			Schema: &connectors.Schema{Connector: "memory", Capabilities: connectors.Capabilities{Atomic: true, Related: !has("norelated")}}})
-		return
-	}
-	s := p.sources[len(p.sources)-1].Schema
-	switch words[0] {
-	case "enum":
-		s.Enums = append(s.Enums, &connectors.Enum{Name: words[1], Values: words[2:], Comment: comment})
-	case "object":
-		o := &connectors.Object{Name: words[1], Comment: comment}
-		s.Objects = append(s.Objects, o)
-		p.fields = &o.Fields
-	case "collection":
-		act := &connectors.Act{Class: connectors.Transactional, Preview: connectors.PreviewRead, ByFilter: !has("nofilterwrites"), Increment: has("increment")}
-		c := &connectors.Collection{Name: words[1], Comment: comment, View: has("view"), Get: !has("noget"), List: !has("nolist"), AnyBind: !has("nobind"),
-			Count: true, Aggregate: has("aggregate"), HasVersion: has("version"),
-			Paging: connectors.Paging{Keyset: !has("nopaging"), Offset: has("offset"), Last: has("last")}}
-		if !has("noacts") {
-			c.Acts = map[connectors.StepKind]*connectors.Act{connectors.Create: act, connectors.Update: act, connectors.Delete: act}
-		}
-		s.Collections = append(s.Collections, c)
-		p.col, p.fields = c, &c.Fields
-	case "function":
-		f := &connectors.Function{Name: words[1], Comment: comment, Reads: has("reads")}
-		if !f.Reads {
-			f.Act = &connectors.Act{Class: connectors.Unverifiable}
-		}
-		if n := len(words); n > 3 && words[n-2] == "->" {
-			r, nullable := p.typ(words[n-1])
-			f.Result, f.Nullable = &r, nullable
-		}
-		s.Functions = append(s.Functions, f)
-		p.fields = &f.Args
-	default:
-		p.t.Fatalf("line %d: %q", p.line, words[0])
-	}
-}
-
-// typ reads Int, Int!, [Int!]!, enum:NAME and object:NAME.
-func (p *dsl) typ(text string) (connectors.TypeRef, bool) {
-	var r connectors.TypeRef
-	nullable := !strings.HasSuffix(text, "!")
-	text = strings.TrimSuffix(text, "!")
-	if strings.HasPrefix(text, "[") {
-		r.List = true
-		text = strings.Trim(text, "[]")
-		r.ItemNullable = !strings.HasSuffix(text, "!")
-		text = strings.TrimSuffix(text, "!")
-	}
-	text, limits, _ := strings.Cut(text, "(")
-	switch {
-	case strings.HasPrefix(text, "enum:"):
-		r.Enum = text[5:]
-	case strings.HasPrefix(text, "object:"):
-		r.Object = text[7:]
-	default:
-		r.Scalar = connectors.Scalar(text)
-		if r.Scalar == connectors.ScalarDecimal && limits != "" {
-			fmt.Sscanf(limits, "%d,%d)", &r.Precision, &r.Scale)
-			r.HasScale = true
-		} else if limits != "" {
-			fmt.Sscanf(limits, "%d)", &r.MaxLength)
-		}
-	}
-	return r, nullable
-}
-
-func (p *dsl) field(words []string, comment string) {
-	r, nullable := p.typ(words[1])
-	f := &connectors.Field{Name: words[0], Type: r, Nullable: nullable, Comment: comment, Order: !r.List && r.Object == "", Group: !r.List && r.Object == ""}
-	f.Filter = defaultOps(r)
-	for _, fn := range []connectors.AggregateFunc{connectors.AggSum, connectors.AggAvg, connectors.AggMin, connectors.AggMax} {
-		if _, ok := fn.ScalarOf(r.Scalar); ok && !r.List {
-			f.Aggregates = append(f.Aggregates, fn)
-		}
-	}
-	for _, w := range words[2:] {
-		k, v, _ := strings.Cut(w, "=")
-		switch k {
-		case "key":
-			p.col.Key = append(p.col.Key, f.Name)
-		case "unique":
-			p.col.Uniques = append(p.col.Uniques, connectors.UniqueKey{Name: f.Name, Fields: []string{f.Name}})
-		case "ref":
-			to, on, _ := strings.Cut(v, ".")
-			p.col.References = append(p.col.References, connectors.Reference{Name: f.Name, Fields: []string{f.Name}, To: to, On: []string{on}})
-		case "bind":
-			p.col.BindFields = append(p.col.BindFields, []string{f.Name})
-		case "default":
-			f.Default = true
-		case "readonly":
-			f.ReadOnly = true
-		case "createonly":
-			f.CreateOnly = true
-		case "writeonly":
-			f.WriteOnly = true
-		case "deprecated":
-			f.Deprecated = true
-		case "nofilter":
-			f.Filter, f.Order, f.Group, f.Aggregates = nil, false, false, nil
-		case "filter":
-			f.Filter, f.Order = nil, false
-			for _, op := range strings.Split(v, ",") {
-				f.Filter = append(f.Filter, connectors.Op(op))
+	for _, f := range c.Fields {
+		f.Filter = defaultOps(f.Type)
+		f.Order = !f.Type.List && f.Type.Object == ""
+		f.Group = f.Order
+		for _, fn := range []connectors.AggregateFunc{connectors.AggSum, connectors.AggAvg, connectors.AggMin, connectors.AggMax} {
+			if _, ok := fn.ScalarOf(f.Type.Scalar); ok && !f.Type.List {
+				f.Aggregates = append(f.Aggregates, fn)
 			}
-		default:
-			p.t.Fatalf("line %d: %q", p.line, w)
 		}
 	}
-	*p.fields = append(*p.fields, f)
 }
 
 func defaultOps(r connectors.TypeRef) []connectors.Op {
