@@ -2,12 +2,13 @@ package sql
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"github.com/countersign/countersign/connectors"
 )
 
 // A model is the pinned schema prepared for compiling: every identifier that
-// SQL may hold, quoted once. It is immutable.
+// SQL may hold, quoted once. It is immutable but for its tables' hint.
 type model struct {
 	d      dialect
 	schema *connectors.Schema
@@ -24,6 +25,9 @@ type table struct {
 	// system's own version.
 	version    *column
 	hasVersion bool
+	// rereads is a hint: what an update returned of a record was not sure to be
+	// what is read of it afterwards.
+	rereads atomic.Bool
 }
 
 // A column is a field.

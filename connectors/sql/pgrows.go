@@ -151,7 +151,8 @@ func (r *pgRows) row(block *connectors.Block, values [][]byte) {
 		}
 		values = values[1:]
 	}
-	for i, raw := range values {
+	// What stands behind the cells is there for its errors.
+	for i, raw := range values[:len(r.pr.encode)] {
 		start := len(block.Data)
 		if raw == nil {
 			block.Data = append(block.Data, "null"...)

@@ -167,18 +167,25 @@ func compileInsert(m *model, t *table, set []assignment, columns []connectors.Co
 
 // compileUpdate writes a statement that changes the records of a condition.
 func compileUpdate(m *model, t *table, set []assignment, where *connectors.Condition) (*statement, error) {
-	b := newBuilder(m.d)
-	c := conditions{m: m, b: b}
-	var sets []string
-	for _, a := range set {
-		sets = append(sets, a.col.quoted+" = "+a.expr(b, mainAlias))
-	}
-	cond, err := c.compile(t, mainAlias, where, 1)
-	if err != nil {
+	c := conditions{m: m, b: newBuilder(m.d)}
+	if err := c.update(t, set, where); err != nil {
 		return nil, err
 	}
-	b.write("update ", t.sql, " as ", mainAlias, " set ", strings.Join(sets, ", "), " where ", cond)
-	return &statement{sql: b.sb.String(), params: b.params}, nil
+	return &statement{sql: c.b.sb.String(), params: c.b.params}, nil
+}
+
+// update writes an update without what it returns.
+func (c conditions) update(t *table, set []assignment, where *connectors.Condition) error {
+	c.b.write("update ", t.sql, " as ", mainAlias, " set ")
+	for i, a := range set {
+		if i > 0 {
+			c.b.write(", ")
+		}
+		c.b.write(a.col.quoted, " = ", a.expr(c.b, mainAlias))
+	}
+	cond, err := c.compile(t, mainAlias, where, 1)
+	c.b.write(" where ", cond)
+	return err
 }
 
 // compileDelete writes a statement that deletes the records of a condition.

@@ -1,5 +1,7 @@
 package sql
 
+import "context"
+
 // SetFailpoint tells f how far each change has come. Called before the first
 // change.
 func (e *Engine) SetFailpoint(f func(point string)) { e.failpoint = f }
@@ -10,3 +12,18 @@ const (
 	PointCommit     = pointCommit
 	PointCommitted  = pointCommitted
 )
+
+// Statements are the texts that are prepared on a connection of the pool.
+func (e *Engine) Statements(ctx context.Context) (texts []string) {
+	conn, err := e.db.(*pgBackend).pool.Acquire(ctx)
+	if err != nil {
+		return nil
+	}
+	defer conn.Release()
+	if ss, ok := conn.Conn().PgConn().CustomData()[customStatements].(*pgStatements); ok {
+		for text := range ss.byText {
+			texts = append(texts, text)
+		}
+	}
+	return texts
+}

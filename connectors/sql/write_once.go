@@ -40,6 +40,9 @@ func (w *writing) once(ctx context.Context) (effect *connectors.Effect, ok bool,
 	if err != nil {
 		return nil, true, err
 	}
+	if effect, ok, err := w.returning(ctx, tx, t, s, key); ok || err != nil {
+		return effect, true, err
+	}
 	calls, columns, err := w.onceCalls(t, s, key)
 	if err != nil {
 		return nil, true, err
