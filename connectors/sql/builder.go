@@ -43,6 +43,10 @@ type builder struct {
 	sb     strings.Builder
 	params []param
 	alias  int
+	// apart makes constants arguments, from position args on: the statement is
+	// then the same for other values.
+	apart bool
+	args  int
 }
 
 // newBuilder makes one with room for a usual statement.
@@ -66,6 +70,10 @@ func (b *builder) add(p param) string {
 
 // value appends the parameter of an operand compared with a column.
 func (b *builder) value(kind paramKind, c *column, o connectors.Operand) string {
+	if b.apart && o.Arg == 0 {
+		o = connectors.Arg(b.args)
+		b.args++
+	}
 	return b.add(param{kind: kind, operand: o, typ: &c.typ, field: c.name})
 }
 

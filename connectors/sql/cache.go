@@ -31,7 +31,7 @@ func formOf(q *connectors.Query) form {
 	return f
 }
 
-// A cache keeps compiled selects.
+// A cache keeps compiled selects, and updates that read what they wrote.
 type cache struct {
 	mu   sync.RWMutex
 	byID map[cacheKey]*statement
@@ -44,14 +44,18 @@ func (c *cache) get(m *model, q *connectors.Query) (*statement, error) {
 	if s.Key == "" {
 		return compileSelect(m, s, f)
 	}
-	key := cacheKey{s.Key, f}
+	return c.find(cacheKey{s.Key, f}, func() (*statement, error) { return compileSelect(m, s, f) })
+}
+
+// find returns what is kept under a key, or compiles and keeps it.
+func (c *cache) find(key cacheKey, compile func() (*statement, error)) (*statement, error) {
 	c.mu.RLock()
 	st := c.byID[key]
 	c.mu.RUnlock()
 	if st != nil {
 		return st, nil
 	}
-	st, err := compileSelect(m, s, f)
+	st, err := compile()
 	if err != nil {
 		return nil, err
 	}

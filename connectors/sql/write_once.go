@@ -154,7 +154,9 @@ func (x *pgTx) together(ctx context.Context, calls []pgCall) ([]pgResult, error)
 		if err := args.encode(call.st.params, call.q); err != nil {
 			return nil, err
 		}
-		batch.ExecStatement(prepared[i].sd, args.values, nil, binaryFormat())
+		if len(calls) > 1 {
+			batch.ExecStatement(prepared[i].sd, args.values, nil, binaryFormat())
+		}
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -163,22 +165,15 @@ func (x *pgTx) together(ctx context.Context, calls []pgCall) ([]pgResult, error)
 		return nil, unavailable()
 	}
 	x.start = nil
-	answers := c.ExecBatch(ctx, &batch)
-	results := make([]pgResult, 0, len(calls))
+	var results []pgResult
 	var err error
-	for i := 0; i < len(calls) && err == nil && answers.NextResult(); i++ {
-		var r pgResult
-		var tag pgconn.CommandTag
-		if r.block, tag, err = x.read(answers.ResultReader(), prepared[i], calls[i].st, calls[i].q.Bind); err == nil {
-			r.affected = tag.RowsAffected()
-			results = append(results, r)
+	if len(calls) > 1 {
+		results, err = x.batch(c.ExecBatch(ctx, &batch), prepared, calls)
+	} else {
+		results = make([]pgResult, 1)
+		if err = x.result(c.ExecStatement(ctx, prepared[0].sd, args.values, nil, binaryFormat()), prepared[0], calls[0], &results[0]); err != nil {
+			results = nil
 		}
-	}
-	if closing := answers.Close(); err == nil {
-		err = closing
-	}
-	if err == nil && len(results) < len(calls) {
-		err = errors.New("the database answered less than it was asked")
 	}
 	var pg *pgconn.PgError
 	switch {
@@ -191,4 +186,30 @@ func (x *pgTx) together(ctx context.Context, calls []pgCall) ([]pgResult, error)
 		return results, err
 	}
 	return results, connectors.Errorf(connectors.CodeOutcomeUnknown, "the connection was lost while the change was made; it may or may not have been done").WithCause(err)
+}
+
+// batch reads the answers to several statements, up to an error.
+func (x *pgTx) batch(answers *pgconn.MultiResultReader, prepared []*pgPrepared, calls []pgCall) ([]pgResult, error) {
+	results := make([]pgResult, 0, len(calls))
+	var err error
+	for i := 0; i < len(calls) && err == nil && answers.NextResult(); i++ {
+		var r pgResult
+		if err = x.result(answers.ResultReader(), prepared[i], calls[i], &r); err == nil {
+			results = append(results, r)
+		}
+	}
+	if closing := answers.Close(); err == nil {
+		err = closing
+	}
+	if err == nil && len(results) < len(calls) {
+		err = errors.New("the database answered less than it was asked")
+	}
+	return results, err
+}
+
+// result reads the whole answer to one statement.
+func (x *pgTx) result(rr *pgconn.ResultReader, pr *pgPrepared, call pgCall, to *pgResult) error {
+	block, tag, err := x.read(rr, pr, call.st, call.q.Bind)
+	to.block, to.affected = block, tag.RowsAffected()
+	return err
 }

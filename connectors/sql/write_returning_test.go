@@ -34,7 +34,10 @@ func TestReturning(t *testing.T) {
 		"before":    {append(plain, `CREATE FUNCTION one_more() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.touched := 1; RETURN NEW; END $$`), `CREATE TRIGGER b BEFORE UPDATE ON things FOR EACH ROW EXECUTE FUNCTION one_more()`, true, "1"},
 		"after":     {append(plain, counting, on("things")), ``, false, "1"},
 		"later":     {append(plain, counting), on("things"), false, "1"},
-		"rule":      {append(plain, `CREATE TABLE log (n integer)`), `CREATE RULE r AS ON UPDATE TO things DO ALSO INSERT INTO log VALUES (1)`, false, "0"},
+		"rule":      {append(plain, `CREATE TABLE log (n integer)`), `CREATE RULE r AS ON UPDATE TO things DO ALSO INSERT INTO log VALUES (1)`, true, "0"},
+		"instead":   {append(plain, `CREATE TABLE others (name text)`), `CREATE RULE r AS ON UPDATE TO things WHERE new.name = 'none' DO INSTEAD INSERT INTO others VALUES (new.name)`, false, "0"},
+		"policies":  {append(plain, `ALTER TABLE things ENABLE ROW LEVEL SECURITY`), ``, true, "0"},
+		"clone":     {append(partitioned, counting, on("things")), ``, false, "1"},
 		"child":     {append(plain, `CREATE TABLE child () INHERITS (things)`, counting, on("child"), `INSERT INTO child VALUES (1, 'one')`), ``, false, "1"},
 		"partition": {append(partitioned, counting, on("few")), ``, false, "1"},
 	} {
