@@ -27,3 +27,6 @@ func (e *Engine) Statements(ctx context.Context) (texts []string) {
 	}
 	return texts
 }
+
+// Reread makes updates of a collection read again what they wrote.
+func (e *Engine) Reread(collection string) { e.model.tables[collection].rereads.Store(true) }
