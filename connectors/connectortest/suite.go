@@ -166,6 +166,10 @@ func (h Harness) describe(t *testing.T) {
 		if !slices.Equal(got.Key, want.Key) {
 			t.Errorf("the key of %s is %v, not %v", want.Name, got.Key, want.Key)
 		}
+		ordered := slices.ContainsFunc(got.Fields, func(f *connectors.Field) bool { return f.Order })
+		if got.Paging.Keyset && keyOrder(got) == nil || got.Paging.Last && !ordered {
+			t.Errorf("%s has pages %+v, and no order to have them in", want.Name, got.Paging)
+		}
 		for _, f := range want.Fields {
 			g := got.Field(f.Name)
 			if g == nil {

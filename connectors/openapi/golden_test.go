@@ -5,14 +5,13 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/countersign/countersign/connectors"
+	"github.com/countersign/countersign/connectors/connectortest"
 	"github.com/countersign/countersign/connectors/openapi"
 )
 
@@ -21,47 +20,21 @@ var update = flag.Bool("update", false, "write the golden files")
 // TestGolden: a document (openapi.yaml) and a configuration (config.json, as
 // openapi.Config) become a summary of the schema, or an error.
 func TestGolden(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no golden files", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
-			archive, err := txtar.ParseFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			cfg := openapi.Config{Name: "golden", BaseURL: "https://api.example"}
-			var want string
-			for _, f := range archive.Files {
-				switch f.Name {
-				case "openapi.yaml", "openapi.json":
-					cfg.SpecData = f.Data
-				case "config.json":
-					if err := json.Unmarshal(f.Data, &cfg); err != nil {
-						t.Fatal(err)
-					}
-				case "summary":
-					want = string(f.Data)
-				}
-			}
-			got := summarize(cfg)
-			if *update {
-				for i := range archive.Files {
-					if archive.Files[i].Name == "summary" {
-						archive.Files[i].Data = []byte(got)
-					}
-				}
-				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
+	connectortest.Golden(t, "testdata/*.txtar", *update, func(t *testing.T, a *txtar.Archive) *txtar.Archive {
+		cfg := openapi.Config{Name: "golden", BaseURL: "https://api.example"}
+		for _, f := range a.Files {
+			switch f.Name {
+			case "openapi.yaml", "openapi.json":
+				cfg.SpecData = f.Data
+			case "config.json":
+				if err := json.Unmarshal(f.Data, &cfg); err != nil {
 					t.Fatal(err)
 				}
-				return
 			}
-			if got != want {
-				t.Errorf("got:\n%s\nwant:\n%s", got, want)
-			}
-		})
-	}
+		}
+		connectortest.SetPart(a, "summary", summarize(cfg))
+		return a
+	})
 }
 
 func summarize(cfg openapi.Config) string {

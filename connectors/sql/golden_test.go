@@ -3,7 +3,6 @@ package sql_test
 import (
 	"encoding/json"
 	"flag"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -13,60 +12,14 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/countersign/countersign/connectors"
+	"github.com/countersign/countersign/connectors/connectortest"
 	"github.com/countersign/countersign/connectors/sql"
 )
 
 var update = flag.Bool("update", false, "write what is computed into the golden files")
 
-// An archive is a golden case in a file.
-type archive struct {
-	path string
-	*txtar.Archive
-}
-
-func load(t *testing.T, path string) *archive {
-	t.Helper()
-	a, err := txtar.ParseFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &archive{path, a}
-}
-
-// get returns a file of the archive.
-func (a *archive) get(name string) (string, bool) {
-	for _, f := range a.Files {
-		if f.Name == name {
-			return string(f.Data), true
-		}
-	}
-	return "", false
-}
-
-// golden compares, or writes with -update.
-func (a *archive) golden(t *testing.T, name, got string) {
-	t.Helper()
-	got = strings.TrimRight(got, "\n") + "\n"
-	want, ok := a.get(name)
-	if *update {
-		if ok {
-			for i := range a.Files {
-				if a.Files[i].Name == name {
-					a.Files[i].Data = []byte(got)
-				}
-			}
-		} else {
-			a.Files = append(a.Files, txtar.File{Name: name, Data: []byte(got)})
-		}
-		if err := os.WriteFile(a.path, txtar.Format(a.Archive), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if got != want {
-		t.Errorf("%s in %s: got\n%s\nwant\n%s", name, a.path, got, want)
-	}
-}
+// compiled is a text as it stands in a golden file.
+func compiled(text string) string { return strings.TrimRight(text, "\n") + "\n" }
 
 // nastyConfig is the configuration of the introspection cases.
 func nastyConfig(dialect, url string) sql.Config {
@@ -78,19 +31,19 @@ func nastyConfig(dialect, url string) sql.Config {
 
 func TestDescribe(t *testing.T) {
 	for _, dialect := range dialects {
-		t.Run(dialect, func(t *testing.T) {
-			a := load(t, filepath.Join("testdata", "describe", dialect+".txtar"))
-			ddl, _ := a.get("ddl.sql")
+		connectortest.Golden(t, filepath.Join("testdata", "describe", dialect+".txtar"), *update, func(t *testing.T, a *txtar.Archive) *txtar.Archive {
+			ddl := connectortest.Part(a, "ddl.sql")
 			url := database(t, dialect, strings.Split(strings.TrimRight(ddl, "\n;"), ";\n")...)
 			_, schema := open(t, nastyConfig(dialect, url))
 			raw, err := json.MarshalIndent(schema, "", " ")
 			if err != nil {
 				t.Fatal(err)
 			}
-			a.golden(t, "schema.json", folded(string(raw)))
 			if schema.Identity == "" {
 				t.Error("the system has no identity")
 			}
+			connectortest.SetPart(a, "schema.json", compiled(folded(string(raw))))
+			return a
 		})
 	}
 }
@@ -121,17 +74,11 @@ func pinned(t testing.TB, dialect string) *connectors.Schema {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range a.Files {
-		if f.Name == "schema.json" {
-			var s connectors.Schema
-			if err := json.Unmarshal(f.Data, &s); err != nil {
-				t.Fatal(err)
-			}
-			return &s
-		}
+	var s connectors.Schema
+	if err := json.Unmarshal([]byte(connectortest.Part(a, "schema.json")), &s); err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no schema.json")
-	return nil
+	return &s
 }
 
 // offline opens an engine over a pinned schema; there is no database behind it.
@@ -152,39 +99,32 @@ func offline(t testing.TB, dialect string) *sql.Engine {
 // TestCompile compiles the select of each case for the schema of the
 // introspection cases. The number of the parameters follows the text.
 func TestCompile(t *testing.T) {
-	cases, err := filepath.Glob(filepath.Join("testdata", "compile", "*.txtar"))
-	if err != nil || len(cases) == 0 {
-		t.Fatal("no cases", err)
-	}
 	engines := map[string]*sql.Engine{}
 	for _, d := range dialects {
 		engines[d] = offline(t, d)
 	}
-	for _, path := range cases {
-		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
-			a := load(t, path)
-			raw, _ := a.get("select.json")
-			var s connectors.Select
-			dec := json.NewDecoder(strings.NewReader(raw))
-			dec.DisallowUnknownFields()
-			if err := dec.Decode(&s); err != nil {
+	connectortest.Golden(t, filepath.Join("testdata", "compile", "*.txtar"), *update, func(t *testing.T, a *txtar.Archive) *txtar.Archive {
+		var s connectors.Select
+		dec := json.NewDecoder(strings.NewReader(connectortest.Part(a, "select.json")))
+		dec.DisallowUnknownFields()
+		if err := dec.Decode(&s); err != nil {
+			t.Fatal(err)
+		}
+		var args []connectors.Value
+		if raw := connectortest.Part(a, "args.json"); raw != "" {
+			if err := json.Unmarshal([]byte(raw), &args); err != nil {
 				t.Fatal(err)
 			}
-			var args []connectors.Value
-			if raw, ok := a.get("args.json"); ok {
-				if err := json.Unmarshal([]byte(raw), &args); err != nil {
-					t.Fatal(err)
-				}
+		}
+		for _, d := range dialects {
+			text, n, err := engines[d].Compile(&s, args)
+			if err != nil {
+				text = "error: " + err.Error()
+			} else {
+				text += "\n" + strconv.Itoa(n) + " parameters"
 			}
-			for _, d := range dialects {
-				text, n, err := engines[d].Compile(&s, args)
-				if err != nil {
-					text = "error: " + err.Error()
-				} else {
-					text += "\n" + strconv.Itoa(n) + " parameters"
-				}
-				a.golden(t, d+".sql", text)
-			}
-		})
-	}
+			connectortest.SetPart(a, d+".sql", compiled(text))
+		}
+		return a
+	})
 }

@@ -3,8 +3,6 @@ package catalog_test
 import (
 	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +11,7 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/validator"
 
+	"github.com/countersign/countersign/connectors/connectortest"
 	"github.com/countersign/countersign/graph/catalog"
 	"github.com/countersign/countersign/policy"
 )
@@ -21,32 +20,13 @@ var update = flag.Bool("update", false, "write what came out into the golden cas
 
 // TestGolden runs the cases of testdata: sources, graph.graphql and view on the
 // one side, the schema's data plane and the problems on the other.
-func TestGolden(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no cases: %v", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) { golden(t, file) })
-	}
-}
+func TestGolden(t *testing.T) { connectortest.Golden(t, "testdata/*.txtar", *update, golden) }
 
-func golden(t *testing.T, file string) {
-	archive, err := txtar.ParseFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+func golden(t *testing.T, archive *txtar.Archive) *txtar.Archive {
+	connectortest.WithoutParts(archive, "problems", "init", "schema")
 	in := map[string]string{}
-	var kept []txtar.File
-	want := map[string]string{}
 	for _, f := range archive.Files {
-		switch f.Name {
-		case "problems", "schema", "init":
-			want[f.Name] = string(f.Data)
-		default:
-			in[f.Name] = string(f.Data)
-			kept = append(kept, f)
-		}
+		in[f.Name] = string(f.Data)
 	}
 	var sdl []catalog.SDLFile
 	if text, ok := in["graph.graphql"]; ok {
@@ -71,23 +51,12 @@ func golden(t *testing.T, file string) {
 		mustBeValid(t, schema)
 		got["schema"] = dataPlane(t, schema, strings.Fields(in["show"]), strings.Fields(in["control"]))
 	}
-	if *update {
-		archive.Files = kept
-		for _, name := range []string{"problems", "init", "schema"} {
-			if got[name] != "" {
-				archive.Files = append(archive.Files, txtar.File{Name: name, Data: []byte(got[name])})
-			}
-		}
-		if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
 	for _, name := range []string{"problems", "init", "schema"} {
-		if got[name] != want[name] {
-			t.Errorf("%s of %s differ:\n--- got\n%s\n--- want\n%s", name, file, got[name], want[name])
+		if got[name] != "" {
+			connectortest.SetPart(archive, name, got[name])
 		}
 	}
+	return archive
 }
 
 // onlyCollisions tells whether init alone could mend it.

@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -30,21 +28,9 @@ var update = flag.Bool("update", false, "write the golden files anew")
 //	fail       "source code": the source fails with it; may be missing
 //	plan       the plan, or why there is none
 //	answer     data and errors
-func TestCases(t *testing.T) {
-	files, err := filepath.Glob("testdata/cases/*.txtar")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no cases: %v", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) { runCase(t, file) })
-	}
-}
+func TestCases(t *testing.T) { connectortest.Golden(t, "testdata/cases/*.txtar", *update, runCase) }
 
-func runCase(t *testing.T, file string) {
-	a, err := txtar.ParseFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+func runCase(t *testing.T, a *txtar.Archive) *txtar.Archive {
 	world := world(t, strings.Fields(string(a.Comment))[1])
 	parts := map[string]string{}
 	for _, f := range a.Files {
@@ -52,25 +38,10 @@ func runCase(t *testing.T, file string) {
 	}
 	fail(t, world, parts["fail"])
 	text, answer := play(t, world, parts)
-	got := &txtar.Archive{Comment: a.Comment}
-	for _, f := range a.Files {
-		if f.Name != "plan" && f.Name != "answer" {
-			got.Files = append(got.Files, f)
-		}
-	}
-	got.Files = append(got.Files, txtar.File{Name: "plan", Data: []byte(text)}, txtar.File{Name: "answer", Data: []byte(answer)})
-	if *update {
-		if err := os.WriteFile(file, txtar.Format(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if want := parts["plan"]; want != strings.TrimSpace(text) {
-		t.Errorf("plan:\n%s\nwanted:\n%s", text, want)
-	}
-	if want := parts["answer"]; want != strings.TrimSpace(answer) {
-		t.Errorf("answer:\n%s\nwanted:\n%s", answer, want)
-	}
+	connectortest.WithoutParts(a, "plan", "answer")
+	connectortest.SetPart(a, "plan", text)
+	connectortest.SetPart(a, "answer", answer)
+	return a
 }
 
 func world(t testing.TB, name string) *plantest.World {

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -13,6 +11,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/countersign/countersign/connectors"
+	"github.com/countersign/countersign/connectors/connectortest"
 	"github.com/countersign/countersign/graph/gateway"
 	"github.com/countersign/countersign/policy"
 	"github.com/countersign/countersign/proposals"
@@ -29,21 +28,9 @@ var update = flag.Bool("update", false, "write the golden files anew")
 //	schema         a line of the pinned schema is another one: BEFORE => AFTER
 //	swap SOURCE    another system stands behind it
 //	answer         what came of the step before
-func TestCases(t *testing.T) {
-	files, err := filepath.Glob("testdata/cases/*.txtar")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no cases: %v", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) { runCase(t, file) })
-	}
-}
+func TestCases(t *testing.T) { connectortest.Golden(t, "testdata/cases/*.txtar", *update, runCase) }
 
-func runCase(t *testing.T, file string) {
-	a, err := txtar.ParseFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+func runCase(t *testing.T, a *txtar.Archive) *txtar.Archive {
 	w := newWorld(t)
 	got := &txtar.Archive{Comment: a.Comment}
 	for i := 0; i < len(a.Files); i++ {
@@ -63,16 +50,7 @@ func runCase(t *testing.T, file string) {
 		}
 		got.Files = append(got.Files, txtar.File{Name: "answer", Data: []byte(text)})
 	}
-	text := txtar.Format(got)
-	if *update {
-		if err := os.WriteFile(file, text, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if want := txtar.Format(a); !bytes.Equal(text, want) {
-		t.Errorf("got:\n%s\nwanted:\n%s", text, want)
-	}
+	return got
 }
 
 // step does one step and tells what came of it.

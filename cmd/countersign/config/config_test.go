@@ -12,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/countersign/countersign/cmd/countersign/config"
+	"github.com/countersign/countersign/connectors/connectortest"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -23,40 +24,22 @@ func env(name string) (string, bool) {
 
 // Each case is a file: the YAML, then the problems it must have, one a line.
 func TestProblems(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no cases", err)
-	}
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			ar, err := txtar.ParseFile(file)
-			if err != nil {
-				t.Fatal(err)
+	connectortest.Golden(t, "testdata/*.txtar", *update, func(t *testing.T, a *txtar.Archive) *txtar.Archive {
+		cfg, problems := config.Parse("countersign.yaml", a.Files[0].Data, env)
+		if cfg != nil {
+			problems = append(problems, cfg.LiteralSecrets...)
+		}
+		var out strings.Builder
+		for _, p := range problems {
+			fmt.Fprintf(&out, "%s:%d %s: %s", p.File, p.Line, p.Code, p.Message)
+			if p.Hint != "" {
+				fmt.Fprintf(&out, " [%s]", p.Hint)
 			}
-			cfg, problems := config.Parse("countersign.yaml", ar.Files[0].Data, env)
-			if cfg != nil {
-				problems = append(problems, cfg.LiteralSecrets...)
-			}
-			var out strings.Builder
-			for _, p := range problems {
-				fmt.Fprintf(&out, "%s:%d %s: %s", p.File, p.Line, p.Code, p.Message)
-				if p.Hint != "" {
-					fmt.Fprintf(&out, " [%s]", p.Hint)
-				}
-				out.WriteByte('\n')
-			}
-			if *update {
-				ar.Files = append(ar.Files[:1], txtar.File{Name: "problems", Data: []byte(out.String())})
-				if err := os.WriteFile(file, txtar.Format(ar), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if want := string(ar.Files[1].Data); out.String() != want {
-				t.Errorf("problems are\n%swant\n%s", out.String(), want)
-			}
-		})
-	}
+			out.WriteByte('\n')
+		}
+		connectortest.SetPart(a, "problems", out.String())
+		return a
+	})
 }
 
 const minimal = "version: 1\nsources:\n  crm: { connector: postgres, url: \"${CRM_URL}\" }\n"
