@@ -455,7 +455,10 @@ func (r *run) listed(ctx context.Context, field *connectors.Field, p *param, key
 		if len(found[i]) == page.need() {
 			open--
 		}
-		if seen++; r.q.Select.MaxRows > 0 && page.limit < 0 && seen > r.q.Select.MaxRows {
+		if len(found[i]) > page.offset {
+			seen++
+		}
+		if r.q.Select.MaxRows > 0 && page.limit < 0 && seen > r.q.Select.MaxRows {
 			return false, connectors.Errorf(connectors.CodeRowCapExceeded, "more than %d records match", r.q.Select.MaxRows)
 		}
 		return open > 0, nil

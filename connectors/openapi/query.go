@@ -278,7 +278,7 @@ func (r *run) rows(ctx context.Context, page pageOf) ([]*row, error) {
 			return true, nil
 		}
 		found = append(found, x)
-		if most := r.q.Select.MaxRows; most > 0 && page.limit < 0 && len(found) > most {
+		if most := r.q.Select.MaxRows; most > 0 && page.limit < 0 && len(found)-page.offset > most {
 			return false, connectors.Errorf(connectors.CodeRowCapExceeded, "more than %d records match", most)
 		}
 		return page.need() < 0 || len(found) < page.need(), nil
