@@ -108,9 +108,15 @@ func counted(n int, of string) string {
 // printChange says what a mutation would do.
 func (x *explained) printChange(e *env) {
 	c := x.Change
-	e.printf("change\n  the whole would be: %s\n", c.Outcome)
+	then := ""
+	if c.Routing != nil && c.Routing.Then == policy.ThenReject {
+		then = ", and rejected by a rule"
+	} else if c.Routing != nil && c.Routing.Then == policy.ThenApprove {
+		then = ", and approved by a rule"
+	}
+	e.printf("change\n  the whole would be: %s%s\n", c.Outcome, then)
 	for i := range c.Records {
-		printStep(e, &c.Records[i])
+		printStep(e, &c.Records[i], c.Outcome)
 	}
 	if r := c.Routing; r != nil {
 		if c.Outcome == gateway.DependsOnRecord {
@@ -131,8 +137,12 @@ func (x *explained) printChange(e *env) {
 	}
 }
 
-func printStep(e *env, s *gateway.ForeseenStep) {
-	e.printf("  %s: %s %s, %s\n", plain(s.ID), s.Act, plain(s.Object), s.Outcome)
+func printStep(e *env, s *gateway.ForeseenStep, whole gateway.Prospect) {
+	alone := ""
+	if s.Outcome != whole {
+		alone = "by itself "
+	}
+	e.printf("  %s: %s %s, %s%s\n", plain(s.ID), s.Act, plain(s.Object), alone, s.Outcome)
 	if s.Call != "" {
 		e.printf("    calls %s\n", plain(s.Call))
 	}

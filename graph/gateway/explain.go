@@ -91,8 +91,9 @@ func Explain(snap *Snapshot, limits RoleLimits, p *policy.Principal, req *Reques
 type Trial struct {
 	Data   []byte
 	Errors []Error
-	// Sent is what the sources were sent, in the order in which it began. It
-	// holds no credential and no value that the caller did not write.
+	// Sent is what the sources were sent, in the order of the plan: steps that
+	// run side by side begin in any order. It holds no credential and no value
+	// that the caller did not write.
 	Sent []connectors.Sent
 }
 
@@ -114,7 +115,16 @@ func RunExplained(ctx context.Context, snap *Snapshot, limits RoleLimits, exec *
 	}
 	trace := c.trace(in)
 	res := g.cfg.Executor.Query(connectors.WithTrace(ctx, trace), pl, in)
-	return &Trial{Data: res.Data, Errors: g.executeErrors(ctx, res.Errors), Sent: trace.Sent()}, nil
+	return &Trial{Data: res.Data, Errors: g.executeErrors(ctx, res.Errors), Sent: inOrder(pl, trace.Sent())}, nil
+}
+
+// inOrder sorts by the first step that asks for the object.
+func inOrder(p *plan.Plan, sent []connectors.Sent) []connectors.Sent {
+	first := func(s connectors.Sent) int {
+		return slices.IndexFunc(p.Steps, func(step *plan.Step) bool { return step.Object == s.Source+"."+s.Object })
+	}
+	slices.SortStableFunc(sent, func(a, b connectors.Sent) int { return first(a) - first(b) })
+	return sent
 }
 
 // trace shows the values that the caller wrote into the operation or its
