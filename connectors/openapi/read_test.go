@@ -177,14 +177,25 @@ func TestBudgetOfCalls(t *testing.T) {
 	}
 }
 
+// TestVersionsAreETags: a version costs one call for each record of a list, and
+// none where nobody asks or the record was looked up by itself.
 func TestVersionsAreETags(t *testing.T) {
 	f := start(t, nil)
 	s := sel("tickets", "id")
+	s.Page = limit(2)
+	f.read(&connectors.Query{Select: s})
+	if n := f.desk.Requests()["getTicket"]; n != 0 {
+		t.Errorf("%d records are read again for a list without versions", n)
+	}
 	s.Columns = append(s.Columns, connectors.Column{Version: true})
 	s.Page = limit(2)
 	rows, _ := f.read(&connectors.Query{Select: s})
 	if len(rows) != 2 || rows[0][1] != `"\"1\""` || f.desk.Requests()["getTicket"] != 2 {
 		t.Errorf("%v, calls %v", rows, f.desk.Requests())
+	}
+	s.Where, s.Page = eq("id", connectors.Int(7)), nil
+	if rows, _ := f.read(&connectors.Query{Select: s}); len(rows) != 1 || f.desk.Requests()["getTicket"] != 3 {
+		t.Errorf("by key: %v, calls %v", rows, f.desk.Requests())
 	}
 }
 
