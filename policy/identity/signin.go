@@ -137,7 +137,7 @@ func (s *Service) IssueSession(ctx context.Context, tenant, id, client string) (
 func (s *Service) person(ctx context.Context, tenant, id string) (*Record, error) {
 	r, err := s.store.Record(ctx, tenant, id)
 	if errors.Is(err, ErrNotFound) || (err == nil && r.Kind != policy.Human) {
-		return nil, connectors.Errorf(connectors.CodeNotFound, "no person here is %s", id)
+		return nil, connectors.Errorf(connectors.CodeNotFound, "no person here is %s: nobody has signed in as them yet", id)
 	}
 	if err == nil && r.Suspended {
 		err = suspended()
