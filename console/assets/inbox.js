@@ -1,7 +1,7 @@
 // The inbox: the live list, and which proposal is open.
 import { el, graph, signedOut, who } from "./graph.js";
 import { stay } from "./live.js";
-import { byWhom, forget, full, head, open, say, show, title, when, words } from "./proposal.js";
+import { byWhom, calm, forget, full, head, open, say, show, title, when, words } from "./proposal.js";
 
 const tabs = {
   waiting: ["PENDING", "CHANGES_REQUESTED"],
@@ -162,7 +162,7 @@ function live() {
       if (!first) document.getElementById("news").textContent = "Connected again.";
       first = false;
       await load();
-      if (state.selected) await refresh(state.selected);
+      if (state.selected && await refresh(state.selected)) calm();
     },
     down: () => {
       place.textContent = "reconnecting";

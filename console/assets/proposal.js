@@ -14,6 +14,7 @@ const reasons = {
   revoked: "an author or approver lost access", killed: "writes were stopped",
   rule: "a rule decided", reconciled: "a person stated it",
 };
+const did = { APPROVE: "approved", REJECT: "rejected", REQUEST_CHANGES: "sent it back", RETRACT: "took the approval back", RULE: "decided by rule", SETTLE: "settled it" };
 const verbs = { CREATE: "Create", UPDATE: "Change", DELETE: "Delete", CALL: "Call" };
 
 export const head = `id state revision createdAt expiresAt author { name actsFor } changes { source collection type kind affectedCount diff { label key } }`;
@@ -100,7 +101,7 @@ function turned(p) {
   const e = p.events.find((x) => x.to === p.state);
   if (!e || p.state === "PENDING") return null;
   const by = e.by === "system" ? "" : " by " + visible(e.by.replaceAll("user:", "").replaceAll("agent:", ""), 160);
-  return el("span", {}, by, " ", when(e.at));
+  return el("span", {}, by, " · ", when(e.at));
 }
 
 function facts(p) {
@@ -113,7 +114,8 @@ function facts(p) {
   const line = (name, how, text) => el("li", { class: how }, el("strong", {}, name), el("span", { class: "unseen" }, ": "), text);
   const message = receipt && receipt.message ? visible(receipt.message, 300) : "";
   const why = message + (receipt && receipt.code ? (message ? ` (${receipt.code})` : receipt.code) : "");
-  const known = receipt && receipt.evidence ? ` · ${visible(receipt.evidence, 1000)}` : "";
+  // A refusal is its own evidence.
+  const known = receipt && receipt.evidence && receipt.evidence !== "refused: " + receipt.code ? ` · ${visible(receipt.evidence, 1000).replace(/(sha256:[0-9a-f]{12})[0-9a-f]+/g, "$1…")}` : "";
   const running = ["WAITING", "RUNNING"].includes(x.state);
   return el("ol", { class: "facts", "aria-label": "Receipt" },
     line("Approved", x.approvedAt ? "yes" : "no", x.approvedAt ? el("span", {}, when(x.approvedAt), approvers.length ? " · by " + approvers.join(", ") : "") : "no"),
@@ -130,7 +132,7 @@ function drawSeats(p) {
       el("li", {}, s.confirm ? `confirmation by ${p.author.actsFor ? visible(p.author.actsFor, 80) : "the requester"}${s.role ? ` (or ${s.role})` : ""}` : `${s.count} × ${s.role}`,
         ` — ${s.filled} of ${s.count}`)),
     p.decisions.map((d) =>
-      el("li", { class: "decision" }, `${visible(d.by, 80)}: ${d.kind.toLowerCase().replace("_", " ")} `, when(d.at), d.comment ? el("q", {}, visible(d.comment, 500)) : null)));
+      el("li", { class: "decision" }, `${visible(d.by, 80)} ${did[d.kind]} `, when(d.at), d.comment ? el("span", {}, ": ", el("q", {}, visible(d.comment, 500))) : null)));
 }
 
 // What is written and not sent yet outlives the page: a sign-in comes between.
@@ -177,6 +179,7 @@ async function act(frame, mutation, variables) {
   detail.removeAttribute("aria-busy");
   if (away) return;
   if (gone) {
+    frame.unsure = true;
     complain(frame, errors[0].message + " Whether this was recorded is seen when it is back.");
     return;
   }
@@ -190,6 +193,13 @@ async function act(frame, mutation, variables) {
   const code = errors[0].extensions && errors[0].extensions.code;
   complain(frame, visible(errors[0].message, 500) + (code ? ` (${code})` : ""));
   if (code === "SIGN_IN_REQUIRED") frame.slots.alert.append(" ", el("button", { type: "button", class: "plain", onclick: signedOut }, "Sign in again"));
+}
+
+// The server is back, and what it says is shown: nothing is unsure any more.
+export function calm() {
+  if (!drawn || !drawn.unsure) return;
+  drawn.unsure = false;
+  complain(drawn, "");
 }
 
 function complain(frame, text) {
@@ -269,7 +279,7 @@ function form(frame) {
 
 function withdraw(frame) {
   return el("button", { type: "button", class: "plain withdraw", onclick: async () => {
-    const yes = await sure("Withdraw this proposal?", "Nothing of it will be done, and nobody can decide on it any more. It cannot be taken back: whoever still wants it proposes it anew.", "Withdraw");
+    const yes = await sure("Withdraw this proposal?", "Nothing of it will be done, and nobody can decide on it any more. This cannot be undone: whoever still wants it proposes it anew.", "Withdraw");
     if (yes) await act(frame, "mutation($id: ID!) { withdrawProposal(id: $id) { id } }", { id: frame.p.id });
     else if (frame.withdraw.isConnected) frame.withdraw.focus();
   } }, "Withdraw …");

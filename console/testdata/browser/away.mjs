@@ -54,6 +54,7 @@ try {
     door = await listen(port);
     await page.getByText("live", { exact: true }).waitFor();
     await trouble.waitFor({ state: "hidden" });
+    await detail.locator("[role=alert]").waitFor({ state: "hidden" });
     assert.equal(await detail.getByLabel("Comment").inputValue(), "seen before the break");
     // What happened meanwhile is there, and what happens now comes.
     await page.locator("#proposals button", { hasText: "Change Address" }).nth(1).waitFor();
