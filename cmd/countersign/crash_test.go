@@ -310,6 +310,8 @@ func (y *yard) killedWhileRunning(t *testing.T, class, point string) {
 
 const settleMutation = `mutation ($id: ID!, $o: SettledOutcome!, $e: String!) { settleProposal(id: $id, outcome: $o, evidence: $e) { state decisions { by kind } } }`
 
+const canMutate = `query ($id: ID!) { proposal(id: $id) { canSettle { yes code because } canWithdraw { yes code } execution { receipt { code message } } } }`
+
 // settleUnknown: nobody of the author's side says what came of it; another
 // person does, with evidence, once.
 func (y *yard) settleUnknown(t *testing.T, n *node, s *site, d *deed, id string, effects int) {
@@ -324,6 +326,12 @@ func (y *yard) settleUnknown(t *testing.T, n *node, s *site, d *deed, id string,
 	}
 	if on := n.must(t, s.tokens["bot"], d.text("on purpose"), nil); on.at(d.field+".proposal.id") != id && on.at(d.field+".errors.0.code") == "" {
 		t.Errorf("an equal mutation under a new key meanwhile is answered %s", on.raw)
+	}
+	for who, want := range map[string]string{"bot": "false", "asker": "false", "boss": "true"} {
+		a := n.must(t, s.tokens[who], canMutate, vars{"id": id})
+		if a.at("proposal.canSettle.yes") != want || a.at("proposal.canWithdraw.code") != "WRONG_STATE" || a.at("proposal.execution.receipt.message") == "" {
+			t.Errorf("%s may settle: %s, not %s", who, a.raw, want)
+		}
 	}
 	v := vars{"id": id, "o": outcome, "e": "Their ledger says so"}
 	if a := n.ask(t, s.tokens["bot"], settleMutation, v); a.code() != "VALIDATION_FAILED" {
