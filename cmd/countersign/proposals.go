@@ -205,7 +205,12 @@ func (p *proposal) print(e *env) {
 	}
 	e.printf("execution: %s, %d attempts", p.Execution.State, p.Execution.Attempts)
 	if r := p.Execution.Receipt; r != nil {
-		e.printf(", %s %s%s", r.SettledAs, plain(text(r.Evidence)), plain(text(r.Message)))
+		e.printf(", %s", r.SettledAs)
+		for _, more := range []*string{r.Message, r.Evidence} {
+			if more != nil {
+				e.printf(", %s", plain(*more))
+			}
+		}
 	}
 	e.printf("\nrevision %d, content %s, review %s\n", p.Revision, p.ContentHash, p.ReviewHash)
 }
