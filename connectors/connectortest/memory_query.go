@@ -294,24 +294,32 @@ func (m *Memory) memberLeaf(f *connectors.Function, member string) connectors.Sc
 	return connectors.ScalarJSON
 }
 
-// call runs a function after a check of its arguments.
-func (m *Memory) call(ctx context.Context, f *connectors.Function, args connectors.Value) (connectors.Value, error) {
+// accepts refuses arguments that a function does not take.
+func accepts(f *connectors.Function, args connectors.Value) error {
 	for _, member := range args.Members {
 		if !slices.ContainsFunc(f.Args, func(a *connectors.Field) bool { return a.Name == member.Name }) {
-			return connectors.Value{}, badInput("%s has no argument %q", f.Name, member.Name)
+			return badInput("%s has no argument %q", f.Name, member.Name)
 		}
 	}
 	for _, a := range f.Args {
 		v := args.Get(a.Name)
 		if v.IsNull() && !a.Nullable && !a.Default {
-			return connectors.Value{}, connectors.Errorf(connectors.CodeValidationFailed, "%s needs the argument %s", f.Name, a.Name).At(a.Name)
+			return connectors.Errorf(connectors.CodeValidationFailed, "%s needs the argument %s", f.Name, a.Name).At(a.Name)
 		}
 		if v.Kind == connectors.KindAbsent || a.Type.Object != "" {
 			continue
 		}
 		if _, err := canon(a.Type, v); err != nil {
-			return connectors.Value{}, connectors.Errorf(connectors.CodeValidationFailed, "the argument %s: %v", a.Name, err).At(a.Name)
+			return connectors.Errorf(connectors.CodeValidationFailed, "the argument %s: %v", a.Name, err).At(a.Name)
 		}
+	}
+	return nil
+}
+
+// call runs a function after a check of its arguments.
+func (m *Memory) call(ctx context.Context, f *connectors.Function, args connectors.Value) (connectors.Value, error) {
+	if err := accepts(f, args); err != nil {
+		return connectors.Value{}, err
 	}
 	code, ok := m.funcs.Load(f.Name)
 	if !ok {

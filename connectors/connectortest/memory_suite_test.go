@@ -9,7 +9,10 @@ import (
 
 func TestMemoryConforms(t *testing.T) {
 	connectortest.Run(t, connectortest.Harness{Open: func(testing.TB) connectors.Connector {
-		m := connectortest.NewMemory(connectortest.FullSchema(connectortest.SuiteCollections()...), connectortest.SuiteData())
+		schema := connectortest.FullSchema(connectortest.SuiteCollections()...)
+		n := []*connectors.Field{{Name: "n", Type: connectors.TypeRef{Scalar: connectors.ScalarInt}}}
+		schema.Functions = []*connectors.Function{{Name: "count", Args: n, Reads: true}, {Name: "recount", Args: n, Act: &connectors.Act{Class: connectors.Unverifiable}}}
+		m := connectortest.NewMemory(schema, connectortest.SuiteData())
 		m.BlockRows = 7
 		return m
 	}})

@@ -179,6 +179,9 @@ func (w *writer) step(i int) (*connectors.StepEffect, error) {
 func (w *writer) call(s *connectors.Step) (*connectors.StepEffect, error) {
 	f := w.m.schema.Function(s.Function)
 	if w.preview {
+		if err := accepts(f, s.Args); err != nil {
+			return nil, err
+		}
 		body := string(s.Args.AppendJSON(nil, connectors.ScalarJSON))
 		return &connectors.StepEffect{Request: &connectors.Request{Method: "CALL", URL: s.Function, Body: body}}, nil
 	}

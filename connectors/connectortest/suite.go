@@ -55,6 +55,7 @@ func RunReads(t *testing.T, h Harness) {
 		t.Run("malformed", s.malformed)
 		t.Run("bound", s.bound)
 		t.Run("cancelled", s.cancelled)
+		t.Run("functions", s.functions)
 	})
 	t.Run("watch", h.watch)
 	t.Run("close", h.close)

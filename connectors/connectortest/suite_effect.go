@@ -49,6 +49,48 @@ func (h Harness) watch(t *testing.T) {
 	}
 }
 
+// functions: one that reads is no write, one that writes is no query; neither
+// takes an argument that is not declared, nor goes without one that is needed.
+// What they do is the system's own.
+func (s *session) functions(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	call := func(f *connectors.Function, args ...connectors.Member) map[string]error {
+		sel := &connectors.Select{Function: f.Name}
+		for _, a := range args {
+			sel.Call = append(sel.Call, connectors.ArgOperand{Name: a.Name, Operand: connectors.Const(a.Value)})
+		}
+		c := changeOf(connectors.Step{ID: "f", Kind: connectors.Call, Function: f.Name, Args: connectors.ObjectOf(args...)})
+		_, query := read(s.c, &connectors.Query{Select: sel.Seal()})
+		_, preview := s.c.Preview(ctx, nil, c)
+		_, apply := s.c.Apply(ctx, nil, c)
+		return map[string]error{"query": query, "preview": preview, "apply": apply}
+	}
+	for _, f := range s.schema.Functions {
+		needed := slices.ContainsFunc(f.Args, func(a *connectors.Field) bool { return !a.Nullable && !a.Default })
+		unknown, missing := call(f, connectors.Member{Name: "nothing of that name", Value: num(1)}), map[string]error(nil)
+		if needed {
+			missing = call(f)
+		}
+		for how := range unknown {
+			code, without := connectors.CodeBadInput, connectors.CodeValidationFailed
+			if (how == "query") != f.Reads {
+				code, without = connectors.CodeUnsupported, connectors.CodeUnsupported
+			}
+			if connectors.CodeOf(unknown[how]) != code {
+				t.Errorf("%s of %s with an argument that it has not: %v, not %s", how, f.Name, describeError(unknown[how]), code)
+			}
+			if needed && connectors.CodeOf(missing[how]) != without {
+				t.Errorf("%s of %s without its arguments: %v, not %s", how, f.Name, describeError(missing[how]), without)
+			}
+		}
+		if f.Reads {
+			sel := &connectors.Select{Function: f.Name, Page: &connectors.Page{Limit: connectors.Const(num(1))}}
+			s.refused(t, connectors.CodeUnsupported, &connectors.Query{Select: sel.Seal()})
+		}
+	}
+}
+
 // previews: a preview of writes holds before and after, and does nothing, also
 // under each strategy that a step can ask for.
 func (h Harness) previews(t *testing.T) {

@@ -124,6 +124,8 @@ func (c *collection) declare() {
 		if preview {
 			act.Preview = connectors.PreviewRead
 		}
+		// What was read is still true when the write arrives, or it is refused.
+		act.Conditional = kind != connectors.Create && s.HasVersion && o.ifMatch
 		s.Acts[kind] = act
 	}
 	add(connectors.Create, c.create, true)

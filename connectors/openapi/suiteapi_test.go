@@ -168,6 +168,8 @@ func (a *suiteAPI) document() object {
 				"schema": object{"type": "array", "items": object{"type": "integer"}}}}, nil, object{"type": "array", "items": one})}
 		}
 	}
+	n := []any{object{"name": "n", "in": "query", "required": true, "schema": object{"type": "integer"}}}
+	paths["/count"] = object{"get": a.operation("count", n, nil, object{"type": "integer"}), "post": a.operation("recount", n, nil, object{"type": "integer"})}
 	return object{"openapi": a.version, "info": object{"title": "suite", "version": "1"}, "paths": paths, "components": object{"schemas": schemas}}
 }
 
