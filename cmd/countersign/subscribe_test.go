@@ -153,7 +153,7 @@ func TestSubscriptions(t *testing.T) {
 
 // subscribed waits until a subscription is there: what happens before it begins
 // is not told.
-func subscribed(t *testing.T, n *node, s *shopSite, ws *socket) {
+func subscribed(t testing.TB, n *node, s *shopSite, ws *socket) {
 	t.Helper()
 	done := make(chan struct{})
 	go func() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -178,13 +179,21 @@ func (x *executor) DispatchOperation(ctx context.Context, oc *graphql.OperationC
 			return x.subscribe(ctx, c, oc)
 		}
 		resp := x.g.runPrepared(ctx, c)
-		if resp.Data == nil {
+		if resp.Data == nil || resp.misasked() {
 			return x.refused(ctx, resp.Errors), ctx
 		}
 		out := x.response(resp)
 		return graphql.OneShot(out), ctx
 	}
 	return x.refused(ctx, refuse(connectors.CodeInternal, "the operation was lost")), ctx
+}
+
+// misasked tells whether there is nothing but what is wrong with the input: a
+// variable that does not fit is found where it is bound.
+func (resp *Response) misasked() bool {
+	return string(resp.Data) == "null" && !slices.ContainsFunc(resp.Errors, func(e Error) bool {
+		return e.Code != connectors.CodeBadInput && e.Code != connectors.CodeValidationFailed
+	})
 }
 
 // refused ends an operation of which nothing ran: over a WebSocket by an error

@@ -102,16 +102,21 @@ func (g *Gateway) serveStream(w http.ResponseWriter, r *http.Request, p *policy.
 		defer cancel()
 		exec.watchCredential(ctx)
 	})
+	var next graphql.ResponseHandler
+	if errs != nil {
+		next = exec.refused(ctx, errs)
+	} else {
+		next, ctx = exec.DispatchOperation(ctx, exec.operation(c))
+	}
+	// Who sees the beginning is subscribed.
 	h := w.Header()
 	h["Cache-Control"], h["X-Content-Type-Options"] = noStore, noSniff
 	h.Set("Content-Type", f.media)
 	s.write(f.begin)
 	var pings sync.WaitGroup
 	pings.Go(func() { s.pings(ctx) })
-	if errs != nil {
-		s.result(&graphql.Response{Errors: exec.list(errs)})
-	} else {
-		s.results(ctx, exec, c)
+	for resp := next(ctx); resp != nil; resp = next(ctx) {
+		s.result(resp)
 	}
 	cancel()
 	pings.Wait() // nothing comes behind the end
@@ -126,13 +131,6 @@ type stream struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 	cancel  context.CancelFunc
-}
-
-func (s *stream) results(ctx context.Context, exec *executor, c *call) {
-	next, ctx := exec.DispatchOperation(ctx, exec.operation(c))
-	for resp := next(ctx); resp != nil; resp = next(ctx) {
-		s.result(resp)
-	}
 }
 
 func (s *stream) result(resp *graphql.Response) {
