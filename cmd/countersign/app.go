@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -64,6 +65,9 @@ func openApp(ctx context.Context, p *project, dataDir string, log *slog.Logger) 
 			a = nil
 		}
 	}()
+	if err := writable(dataDir); err != nil {
+		return a, err
+	}
 	keys, err := openKeyring(p.cfg, dataDir)
 	if err != nil {
 		return a, err
@@ -130,6 +134,19 @@ func (a *app) assemble(p *project, exec *execute.Executor, issuer *connectors.Is
 	}
 	a.gateway = gateway.New(cfg, gateway.NewSnapshot(p.catalog, p.policy))
 	return nil
+}
+
+// writable makes the data folder where it is missing, and refuses one in which
+// nothing can be made: what would fail there later is not what is wrong.
+func writable(dataDir string) error {
+	err := os.MkdirAll(dataDir, 0o700)
+	if err == nil {
+		var f *os.File
+		if f, err = os.CreateTemp(dataDir, ".writable-*"); err == nil {
+			return errors.Join(f.Close(), os.Remove(f.Name()))
+		}
+	}
+	return fmt.Errorf("the data folder %s cannot be written (%w); make it writable for the user that runs countersign, or name another with --data", dataDir, err)
 }
 
 func openKeyring(cfg *config.Config, dataDir string) (*store.Keyring, error) {

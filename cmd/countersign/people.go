@@ -29,6 +29,9 @@ func (l *local) open(e *env) (*identity.Service, func() error, error) {
 	if printProblems(e.stderr, problems) {
 		return nil, nil, errSilent
 	}
+	if err := writable(l.Data); err != nil {
+		return nil, nil, err
+	}
 	keys, err := openKeyring(cfg, l.Data)
 	if err != nil {
 		return nil, nil, err
