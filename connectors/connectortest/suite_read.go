@@ -176,6 +176,12 @@ func (s *session) bound(t *testing.T) {
 	}
 	shape.MaxRows = 59
 	s.refused(t, connectors.CodeRowCapExceeded, &connectors.Query{Select: shape.Seal()})
+	if c.Paging.Offset { // what is passed over is not in the answer
+		shape.Page = &connectors.Page{Offset: connectors.Const(connectors.Int(1))}
+		if got, err := read(s.c, &connectors.Query{Select: shape.Seal()}); err != nil || len(got.rows) != 59 {
+			t.Errorf("the last 59 records under a bound of 59: %d, %v", len(got.rows), err)
+		}
+	}
 }
 
 // cancelled: a context that has ended ends the call.
