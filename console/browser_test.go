@@ -49,13 +49,13 @@ func script(t *testing.T, scripts string, demo []byte, name string) {
 
 // startDemo runs the demo on a free port until the test ends, and answers what
 // the scripts are told: the line of --json, the link, and where Chromium is.
-func startDemo(t *testing.T) []byte {
+func startDemo(t *testing.T, flags ...string) []byte {
 	t.Helper()
 	bin := filepath.Join(t.TempDir(), "countersign")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bin, "github.com/countersign/countersign/cmd/countersign").CombinedOutput(); err != nil {
 		t.Fatalf("building the program: %v\n%s", err, out)
 	}
-	cmd := exec.Command(bin, "demo", "--listen", "127.0.0.1:0", "--data", filepath.Join(t.TempDir(), "data"), "--json")
+	cmd := exec.Command(bin, append([]string{"demo", "--listen", "127.0.0.1:0", "--data", filepath.Join(t.TempDir(), "data"), "--json"}, flags...)...)
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
