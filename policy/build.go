@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"sort"
 )
 
@@ -14,6 +15,7 @@ type grant struct {
 	where  *clause
 	check  *clause // as written, or the default
 	set    *BoundSet
+	masks  map[int32]Mask // what stands for fields that are read
 }
 
 // A person's grants on one object: those that let, and those that deny.
@@ -140,7 +142,7 @@ func (e *Engine) grant(out map[int32]*grants, ln *line, t *target, o int32, role
 	}
 	if b := ln.bound[o]; b != nil {
 		entry.where = table.clause(b.where)
-		entry.check, entry.set = entry.where, b.set
+		entry.check, entry.set, entry.masks = entry.where, b.set, b.masks
 		if b.check != nil {
 			entry.check = table.clause(b.check)
 		}
@@ -215,23 +217,20 @@ func (a *objectBuilder) read() *ReadAccess {
 	row := allOf(rows...)
 	out := &ReadAccess{Row: row.condition(), Fields: map[string]Cell{}}
 	var shape []fieldShape
+	var cells []readCell
 	for f := range a.object.Fields {
-		var conditions []*clause
-		visible := true
+		cells = cells[:0]
 		for i := range parts {
-			c, ok := parts[i].cells[int32(f)]
-			visible = visible && ok
-			conditions = append(conditions, c)
+			if c, visible := parts[i].cells[int32(f)]; visible {
+				cells = append(cells, c)
+			}
 		}
-		if !visible {
+		if len(cells) < len(parts) {
 			continue
 		}
-		cell := allOf(conditions...)
-		if sameClause(cell, row) {
-			cell = nil
-		}
+		cell := together(cells).within(row)
 		name := a.object.Fields[f].System
-		out.Fields[name] = Cell{If: cell.condition()}
+		out.Fields[name] = cell.cell()
 		shape = append(shape, fieldShape{name, cell})
 	}
 	if len(out.Fields) == 0 {
@@ -243,9 +242,8 @@ func (a *objectBuilder) read() *ReadAccess {
 }
 
 type personRead struct {
-	row *clause
-	// cells by field; a nil clause: each visible record's.
-	cells map[int32]*clause
+	row   *clause
+	cells map[int32]readCell // by field
 }
 
 func (a *objectBuilder) personRead(g *grants) personRead {
@@ -259,7 +257,7 @@ func (a *objectBuilder) personRead(g *grants) personRead {
 			hidden = append(hidden, d.where.not())
 		}
 	}
-	out := personRead{row: allOf(append(hidden, seen)...), cells: map[int32]*clause{}}
+	out := personRead{row: allOf(append(hidden, seen)...), cells: make(map[int32]readCell, len(a.object.Fields))}
 	for f := range a.object.Fields {
 		if c, ok := a.personCell(g, int32(f), seen); ok {
 			out.cells[int32(f)] = c
@@ -268,30 +266,59 @@ func (a *objectBuilder) personRead(g *grants) personRead {
 	return out
 }
 
-// personCell is the condition of one field: that of the lines that cover it,
-// where they do not let see all that is visible.
-func (a *objectBuilder) personCell(g *grants, f int32, seen *clause) (*clause, bool) {
+// personCell says where one field is shown: by the lines that cover it, as itself
+// where one of them does not mask it, else under the mask that shows most.
+func (a *objectBuilder) personCell(g *grants, f int32, seen *clause) (readCell, bool) {
 	secret := a.object.Fields[f].Secret
-	var covering, parts []*clause
+	var plain, parts []*clause
+	var masked map[Mask][]*clause
 	for _, l := range g.lets {
-		if l.target.covers(g.object, f, secret, false) {
-			covering = append(covering, l.where)
+		if !l.target.covers(g.object, f, secret, false) {
+			continue
 		}
+		m := l.masks[f]
+		if m == MaskNone {
+			plain = append(plain, l.where)
+			continue
+		}
+		if masked == nil {
+			masked = map[Mask][]*clause{}
+		}
+		masked[m] = append(masked[m], l.where)
 	}
-	if len(covering) == 0 {
-		return nil, false
+	if len(plain) == 0 && masked == nil {
+		return readCell{}, false
 	}
 	for _, d := range g.denies {
 		if d.target.selection == whole || !d.target.covers(g.object, f, secret, true) {
 			continue
 		}
 		if d.where == nil {
-			return nil, false
+			return readCell{}, false
 		}
 		parts = append(parts, d.where.not())
 	}
-	if c := anyOf(covering); !sameClause(c, seen) {
-		parts = append(parts, c)
+	where := func(covering []*clause) (c *clause, all bool) {
+		if c = anyOf(covering); c == nil || sameClause(c, seen) {
+			return allOf(parts...), true
+		}
+		return allOf(append(slices.Clone(parts), c)...), false
 	}
-	return allOf(parts...), true
+	out := readCell{never: len(plain) == 0}
+	if !out.never {
+		var all bool
+		if out.plain, all = where(plain); all {
+			return out, true
+		}
+	}
+	for _, m := range masks() {
+		if len(masked[m]) == 0 {
+			continue
+		}
+		c, all := where(masked[m])
+		if out.masks = append(out.masks, maskedClause{m, c}); all {
+			break
+		}
+	}
+	return out, true
 }

@@ -30,6 +30,7 @@ var noon = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
 //	bound NAME OBJECT ACT [FIELD ...]       after missing claims were denied
 //	rows NAME OBJECT                        the row condition, the same way
 //	explain NAME OBJECT ACT [FIELD]
+//	masking NAME OBJECT FIELD
 //	who-can ACT OBJECT
 //	route NAME OBJECT ACT [input=a:1,b:x] [before=a:1;a:2] [after=...] [records=N]
 //	may-approve NAME OBJECT a:1,b:x [FIELD ...]
@@ -168,6 +169,10 @@ func (g *golden) ask(w []string) {
 		}
 		for _, l := range g.engine.View(g.who[w[1]]).Explain(w[2], policy.Act(w[3]), field) {
 			fmt.Fprintf(&g.out, "%s:%d %s\n", l.File, l.Line, l.Text)
+		}
+	case "masking":
+		for _, m := range g.engine.View(g.who[w[1]]).Masking(w[2], "s_"+w[3]) {
+			fmt.Fprintf(&g.out, "%s %s:%d\n", m.Mask, m.Line.File, m.Line.Line)
 		}
 	case "who-can":
 		can, err := g.engine.WhoCan(policy.Act(w[1]), w[2])

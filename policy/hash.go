@@ -34,15 +34,16 @@ func (h *hasher) object(name string) {
 
 type fieldShape struct {
 	name string
-	cell *clause
+	cell readCell
 }
 
 func (h *hasher) read(row *clause, fields []fieldShape, lines []LineRef) {
 	put(h.shape, "read", strconv.Itoa(len(fields)))
 	put(h.authority, "read", keyOf(row))
 	for _, f := range fields {
-		put(h.shape, f.name, strconv.FormatBool(f.cell != nil))
-		put(h.authority, f.name, keyOf(f.cell))
+		put(h.shape, f.name, f.cell.shape())
+		put(h.authority, f.name)
+		put(h.authority, f.cell.key()...)
 	}
 	h.lines(lines)
 }

@@ -26,6 +26,7 @@ type lineBound struct {
 	where *Bound
 	check *Bound // as written; nil: the default holds
 	set   *BoundSet
+	masks map[int32]Mask // by field; nil: none
 }
 
 // everything tells whether the line is about *: what is pinned today may have no

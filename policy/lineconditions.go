@@ -25,13 +25,19 @@ func (l *loader) conditions(file string, row row, ln *line) {
 		return
 	}
 	ln.bound = map[int32]*lineBound{}
+	var masked []maskEntry
+	for _, e := range with {
+		if e.key == "mask" {
+			masked = l.maskEntries(e, withAt)
+		}
+	}
 	for _, t := range ln.targets {
 		t.each(func(o int32) {
 			object := &l.names.objects[o]
 			if ln.bound[o] != nil || ln.acts&object.offered() == 0 && len(with) > 0 && !ln.where {
 				return
 			}
-			b := &lineBound{}
+			b := &lineBound{masks: l.maskFields(ln, o, masked, withAt)}
 			ln.bound[o] = b
 			subject := SubjectRecord
 			if object.Function {
@@ -52,10 +58,11 @@ func (l *loader) conditions(file string, row row, ln *line) {
 			}
 		})
 	}
+	l.maskNames(ln, masked, withAt)
 }
 
-// with reads the WITH cell and reports what does not belong there; check and
-// set are left for binding, max is read.
+// with reads the WITH cell and reports what does not belong there; check, set
+// and mask are left for binding, max is read.
 func (l *loader) with(text string, p place, ln *line) []entry {
 	entries, off, problem := scanObject(text)
 	if problem != "" {
@@ -73,13 +80,15 @@ func (l *loader) with(text string, p place, ln *line) []entry {
 			continue
 		}
 		seen[e.key] = true
-		if ln.effect == Denied && e.key != "mask" {
+		if ln.effect == Denied {
 			l.add(p.at(e.keyAt, ProblemMisplaced, "a deny line takes no WITH", "Say with WHERE what is denied"))
 			continue
 		}
 		switch e.key {
 		case "mask":
-			l.add(p.at(e.keyAt, ProblemNotSupported, "masks are not supported yet", "Leave the field out of the line: {* -field}"))
+			if l.misplaced(ln, bitRead, e, p); ln.acts&bitRead != 0 {
+				out = append(out, e)
+			}
 		case "check":
 			l.misplaced(ln, bitCreate|bitUpdate, e, p)
 			out = append(out, e)

@@ -74,6 +74,9 @@ func viewText(v *policy.View) string {
 			byCell := map[string][]string{}
 			for _, f := range keys(r.Fields) {
 				c := conditionText(r.Fields[f].If, v.Params)
+				for _, m := range r.Fields[f].Masks {
+					c += " else " + string(m.Mask) + " " + conditionText(m.If, v.Params)
+				}
 				byCell[c] = append(byCell[c], f)
 			}
 			for _, c := range keys(byCell) {

@@ -92,11 +92,13 @@ type ReadAccess struct {
 
 // A Cell is the readability of one field.
 type Cell struct {
-	// If is the condition under which a visible record's field has a value;
-	// nil: always. Such a field is nullable and has no filter, order, group or
-	// aggregate inputs.
+	// If is the condition under which a visible record shows the field's own
+	// value; nil: always. With a condition the field is nullable and has no
+	// filter, order, group or aggregate inputs.
 	If *connectors.Condition
-	// Mask will come with masks; lines that ask for one are refused until then.
+	// Masks stand for the value of visible records that do not match If: the
+	// first of those that match does. Where none matches the field is null.
+	Masks []Masked
 }
 
 // WriteAccess is what the lines for one act come to.

@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 )
 
 // A StableSealer seals short texts of one tenant so that equal plain text gives
@@ -44,6 +45,24 @@ func (s *StableSealer) Seal(plain []byte) string {
 	nonce := mac.Sum(nil)[:aead.NonceSize()]
 	out = append(out, nonce...)
 	return base64.RawURLEncoding.EncodeToString(aead.Seal(out, nonce, plain, s.place))
+}
+
+// Digest stands for a value where that may be compared and not read: equal values
+// of one tenant have equal ones, 32 hex digits of an HMAC under a key of its own.
+// It is "" where there is no key, and another one under another newest key.
+func (s *StableSealer) Digest(value []byte) string {
+	if s.keys == nil || len(s.keys.keys) == 0 {
+		return ""
+	}
+	key, err := s.keys.keys[0].derive("digest/" + s.purpose)
+	if err != nil {
+		return ""
+	}
+	mac := hmac.New(sha256.New, key)
+	mac.Write(s.place)
+	mac.Write([]byte{0})
+	mac.Write(value)
+	return hex.EncodeToString(mac.Sum(nil)[:16])
 }
 
 // Open decrypts what Seal made for this tenant with any key of the ring;

@@ -31,7 +31,9 @@ type explainCmd struct {
 type explained struct {
 	Identity []explainedPrincipal `json:"identity"`
 	Lines    []explainedLine      `json:"lines"`
-	Plan     string               `json:"plan"`
+	// Masked says which lines mask fields of the answer.
+	Masked []explainedMask `json:"masked,omitempty"`
+	Plan   string          `json:"plan"`
 	// Change is what a mutation would do; it is not run.
 	Change *gateway.Foreseen `json:"change,omitempty"`
 	// Expire is when the decision on Change would time out.
@@ -52,6 +54,13 @@ type explainedLine struct {
 	File string `json:"file"`
 	Line int    `json:"line"`
 	Text string `json:"text"`
+}
+
+type explainedMask struct {
+	Field string `json:"field"` // "source.collection.field"
+	Mask  string `json:"mask"`
+	File  string `json:"file"`
+	Line  int    `json:"line"`
 }
 
 // An explainedSent is one statement or request.
@@ -104,6 +113,9 @@ func (x *explainCmd) Run(e *env) error {
 	}
 	for _, l := range ex.Lines {
 		out.Lines = append(out.Lines, explainedLine{File: filepath.Base(l.File), Line: l.Line, Text: l.Text})
+	}
+	for _, m := range ex.Masked {
+		out.Masked = append(out.Masked, explainedMask{Field: m.Object + "." + m.Field, Mask: string(m.Mask), File: filepath.Base(m.Line.File), Line: m.Line.Line})
 	}
 	if ex.Operation != ast.Query {
 		out.NothingSent = "nothing was sent: a mutation is only planned here"

@@ -28,6 +28,12 @@ func (x *explained) print(e *env) {
 	if len(x.Lines) == 0 {
 		e.printf("  none\n")
 	}
+	if len(x.Masked) > 0 {
+		e.printf("masked, where no other line shows the value\n")
+	}
+	for _, m := range x.Masked {
+		e.printf("  %s: %s by %s:%d\n", plain(m.Field), m.Mask, m.File, m.Line)
+	}
 	e.printf("plan\n%s\n", indent(plainLines(x.Plan)))
 	if x.Change != nil {
 		x.printChange(e)

@@ -478,6 +478,10 @@ func (s *shown) read(a *policy.ReadAccess) {
 		cell, ok := a.Fields[f.System]
 		switch {
 		case !ok || f.Hidden || !f.shows():
+		case cell.Hashed():
+			s.cells[i] = hashed
+		case cell.Never():
+			s.cells[i] = masked
 		case cell.If != nil:
 			s.cells[i] = conditional
 		default:

@@ -64,7 +64,9 @@ type visibility uint8
 
 const (
 	invisible   visibility = iota
-	conditional            // null for some records: nullable, and in no input
+	masked                 // never its own value: nullable, and in no input
+	hashed                 // the same, and which records have equal ones is told
+	conditional            // null or masked for some records: nullable, and in no input
 	always
 )
 
@@ -115,6 +117,9 @@ func (s *sight) look() {
 
 // relates tells whether the view has the relation: both ends are read, and the
 // fields that join them can be seen, unless they are a key or hidden from all.
+// A relation over a masked field would tell which records have its value, and
+// the other end the value itself: it is there only where both ends are shown as
+// digests, which tell that already.
 func (s *sight) relates(r *Relation) bool { return s.joined(r, conditional) }
 
 // relatesInInputs tells whether filters and orders may go through the relation.
@@ -126,11 +131,24 @@ func (s *sight) joined(r *Relation, least visibility) bool {
 		return false
 	}
 	for i := range r.Fields {
-		if !from.joins(r.Fields[i], least) || !to.joins(r.On[i], least) {
+		a, b := from.veiled(r.Fields[i]), to.veiled(r.On[i])
+		if a == hashed && b == hashed && least == conditional {
+			continue
+		}
+		if a != invisible || b != invisible || !from.joins(r.Fields[i], least) || !to.joins(r.On[i], least) {
 			return false
 		}
 	}
 	return true
+}
+
+// veiled is the visibility of a field whose value is never shown as it is;
+// invisible for all others.
+func (s *shown) veiled(f *Field) visibility {
+	if v := s.cell(f); !f.Hidden && (v == masked || v == hashed) {
+		return v
+	}
+	return invisible
 }
 
 func (s *shown) joins(f *Field, least visibility) bool {
@@ -162,7 +180,7 @@ func (s *sight) sign(h *shown) string {
 	}
 	flag(h.reads, h.filterable, h.orderable, h.access.Create != nil, h.access.Update != nil, h.access.Delete != nil)
 	for i, f := range h.c.Fields {
-		flag(h.cells[i]&1 != 0, h.cells[i]&2 != 0, writes(h.access.Create, f), writes(h.access.Update, f))
+		flag(h.cells[i]&1 != 0, h.cells[i]&2 != 0, h.cells[i]&4 != 0, writes(h.access.Create, f), writes(h.access.Update, f))
 	}
 	for _, r := range h.c.Relations {
 		to := s.shown[r.To]

@@ -47,7 +47,7 @@ func diffOf(w *plan.Write, before, after *connectors.Record) diff {
 	d.key = keyText(w.Diff, shown, w.KeyFields)
 	d.label = texts(w.Diff, shown, w.Diff.Labels)
 	for _, name := range w.Diff.Order {
-		x, y := fieldOf(before, name), fieldOf(after, name)
+		x, y := shownOf(w.Diff, before, name), shownOf(w.Diff, after, name)
 		if x.Kind == connectors.KindAbsent && y.Kind == connectors.KindAbsent {
 			continue
 		}
@@ -58,11 +58,13 @@ func diffOf(w *plan.Write, before, after *connectors.Record) diff {
 	return d
 }
 
-func fieldOf(r *connectors.Record, name string) connectors.Value {
+// shownOf is what the caller is shown of a field: what is masked is compared as
+// it is shown, so that nobody finds a value by trying.
+func shownOf(shape *plan.DiffShape, r *connectors.Record, name string) connectors.Value {
 	if r == nil {
 		return connectors.Value{}
 	}
-	return r.Get(name)
+	return shape.Fields[name].Shown(r.Get(name))
 }
 
 // keyText names the readable fields of the key, each with its value: "id 5", and
@@ -72,7 +74,7 @@ func keyText(shape *plan.DiffShape, r *connectors.Record, fields []string) strin
 	var out []string
 	for _, name := range fields {
 		f, ok := shape.Fields[name]
-		if v := fieldOf(r, name); ok && !v.IsNull() {
+		if v := shownOf(shape, r, name); ok && !v.IsNull() {
 			out = append(out, f.Name+" "+v.Text)
 		}
 	}
@@ -86,7 +88,7 @@ func texts(shape *plan.DiffShape, r *connectors.Record, fields []string) string 
 		if _, ok := shape.Fields[name]; !ok {
 			continue
 		}
-		if v := fieldOf(r, name); !v.IsNull() {
+		if v := shownOf(shape, r, name); !v.IsNull() {
 			out = append(out, v.Text)
 		}
 	}
@@ -100,7 +102,7 @@ func recordJSON(shape *plan.DiffShape, r *connectors.Record) []byte {
 	}
 	b := []byte{'{'}
 	for _, name := range shape.Order {
-		v := r.Get(name)
+		v := shownOf(shape, r, name)
 		if v.Kind == connectors.KindAbsent {
 			continue
 		}

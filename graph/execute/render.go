@@ -141,6 +141,8 @@ func (w *renderer) field(f *plan.Field, p place) bool {
 		return true
 	case plan.FieldNodeID:
 		return w.nodeID(f, p)
+	case plan.FieldMasked:
+		return w.masked(f, p)
 	}
 	w.path = append(w.path, step{key: f.Key})
 	ok := w.composite(f, p)

@@ -200,6 +200,8 @@ func TestRedact(t *testing.T) {
 		"where it may": {"p, regional, crm.customers{* -email}, read, allow\np, regional, crm.customers{email}, read, allow, {credit: {gt: 5}}\n", true,
 			[]string{"SECRET-NEW", "ada@x"}},
 		"where it may not": {"p, regional, crm.customers{* -email}, read, allow\np, regional, crm.customers{email}, read, allow, {credit: {gt: 50}}\n", false, nil},
+		"masked":           {"p, regional, crm.customers, read, allow, , {mask: {email: REDACT}}\n", false, nil},
+		"masked by digest": {"p, regional, crm.customers, read, allow, , {mask: {email: HASH}}\n", false, nil},
 		"by a relation":    {"p, regional, crm.orders, read, allow\np, regional, crm.customers, read, allow, {orders: {some: {total: {eq: 5}}}}\n", true, []string{"SECRET-NEW", "ada@x"}},
 		"by no relation":   {"p, regional, crm.orders, read, allow\np, regional, crm.customers, read, allow, {orders: {some: {total: {eq: 15}}}}\n", false, nil},
 	} {

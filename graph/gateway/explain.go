@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/vektah/gqlparser/v2/ast"
@@ -25,14 +26,27 @@ type Explanation struct {
 	// Lines of the policy that gave or took what the plan touches, in the order
 	// of the files.
 	Lines []policy.LineRef
+	// Masked fields among those selected, with the lines that mask them.
+	Masked []MaskedBy
 	// Change is what a mutation would do; nil for queries.
 	Change *Foreseen
+}
+
+// A MaskedBy is a field of the operation with a line that masks it, for the
+// records that no other line shows it of.
+type MaskedBy struct {
+	Object string
+	Field  string // by the graph's name
+	policy.MaskLine
 }
 
 // plainSealer is for explaining only: cursors are shown as they are.
 type plainSealer struct{}
 
 func (plainSealer) Seal(plain []byte) string { return string(plain) }
+
+// Digest tells nothing: the key is the server's.
+func (plainSealer) Digest([]byte) string { return strings.Repeat("#", 32) }
 
 func (plainSealer) Open(sealed string) ([]byte, error) { return []byte(sealed), nil }
 
@@ -64,6 +78,11 @@ func Explain(snap *Snapshot, limits RoleLimits, p *policy.Principal, req *Reques
 	}
 	for _, s := range pl.Steps {
 		add(c.state.view.Explain(s.Object, policy.Read, ""))
+	}
+	for _, m := range pl.Masked {
+		for _, l := range c.state.view.Masking(m.Object, m.Field) {
+			out.Masked = append(out.Masked, MaskedBy{m.Object, m.Name, l})
+		}
 	}
 	for _, w := range pl.Writes {
 		for i := range w.Records {

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/countersign/countersign/connectors"
+	"github.com/countersign/countersign/graph/plan"
 	"github.com/countersign/countersign/policy"
 	"github.com/countersign/countersign/proposals"
 )
@@ -68,29 +69,56 @@ func (a *authorizer) redactRecords(ctx context.Context, b *bound, access *policy
 }
 
 func (a *authorizer) redactFields(ctx context.Context, b *bound, read *policy.ReadAccess, rc *proposals.ReviewChange, d *proposals.RecordDiff) (whole bool, err error) {
-	readable := map[string]bool{}
+	shown := map[string]policy.Mask{}
 	whole = true
 	for _, f := range slices.Concat(assigned(d.Key), assigned(d.Before), assigned(d.After), assigned(d.Names)) {
-		if _, known := readable[f]; known {
+		if _, known := shown[f]; known {
 			continue
 		}
-		cell, ok := read.Fields[f]
-		if ok && cell.If != nil {
-			if ok, err = a.matches(ctx, rc, d, b.fixed(cell.If)); err != nil {
-				return false, err
-			}
+		if shown[f], err = a.shows(ctx, b, read, rc, d, f); err != nil {
+			return false, err
 		}
-		readable[f] = ok
 		// The key addresses the record, and names name it; not seeing them hides no effect.
-		whole = whole && (ok || !slices.Contains(assigned(d.Before), f) && !slices.Contains(assigned(d.After), f))
+		whole = whole && (shown[f] == policy.MaskNone || !slices.Contains(assigned(d.Before), f) && !slices.Contains(assigned(d.After), f))
 	}
 	keep := func(in []connectors.Assign) []connectors.Assign {
-		return slices.DeleteFunc(slices.Clone(in), func(x connectors.Assign) bool { return !readable[x.Field] })
+		var out []connectors.Assign
+		for _, x := range in {
+			if m := shown[x.Field]; m != policy.MaskNull {
+				x.Value = plan.MaskedValue(m, x.Value)
+				out = append(out, x)
+			}
+		}
+		return out
 	}
-	fields := d.Fields
 	d.Key, d.Before, d.After, d.Names = keep(d.Key), keep(d.Before), keep(d.After), keep(d.Names)
-	d.Fields = slices.DeleteFunc(slices.Clone(fields), func(f string) bool { return !readable[f] })
+	// Whether a masked field changes is told by what is shown of it.
+	before, after := fieldsOf(d.Before), fieldsOf(d.After)
+	d.Fields = slices.DeleteFunc(slices.Clone(d.Fields), func(f string) bool {
+		m, known := shown[f]
+		return !known || m == policy.MaskNull || m != policy.MaskNone && before(f).Equal(after(f))
+	})
 	return whole && len(d.Hidden) == 0, nil
+}
+
+// shows is the mask under which the viewer sees a field of this record; MaskNull
+// where not at all.
+func (a *authorizer) shows(ctx context.Context, b *bound, read *policy.ReadAccess, rc *proposals.ReviewChange, d *proposals.RecordDiff, field string) (policy.Mask, error) {
+	cell, ok := read.Fields[field]
+	if !ok {
+		return policy.MaskNull, nil
+	}
+	for _, m := range append([]policy.Masked{{If: cell.If}}, cell.Masks...) {
+		if m.If != nil {
+			if ok, err := a.matches(ctx, rc, d, b.fixed(m.If)); err != nil {
+				return policy.MaskNull, err
+			} else if !ok {
+				continue
+			}
+		}
+		return m.Mask, nil
+	}
+	return policy.MaskNull, nil
 }
 
 func assigned(in []connectors.Assign) []string {

@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"slices"
+
 	"github.com/vektah/gqlparser/v2/ast"
 
 	"github.com/countersign/countersign/connectors"
@@ -92,6 +94,7 @@ type stepBuilder struct {
 type column struct {
 	field    string
 	internal bool
+	mask     int // the position of a mask, from 1; 0: the field's own value
 }
 
 func (b *builder) newStep(source, object string, path []string) *stepBuilder {
@@ -140,6 +143,41 @@ func (s *stepBuilder) field(f *catalog.Field) (int, *connectors.Error) {
 	return s.column(key, connectors.Column{Field: f.System, If: s.bound(cell.If)}), nil
 }
 
+// masked adds the columns of a field that is masked: its own value where that is
+// shown, and one for each mask. Which of them has a value says how the cell is
+// shown, so that connectors need not know masks.
+func (s *stepBuilder) masked(g *group, f *catalog.Field, cell policy.Cell) (*Field, *connectors.Error) {
+	note := MaskedField{Object: s.coll.Object, Field: f.System, Name: f.Name}
+	if !slices.Contains(s.b.plan.Masked, note) {
+		s.b.plan.Masked = append(s.b.plan.Masked, note)
+	}
+	out := newField(g, FieldMasked)
+	out.Source, out.Column = s.step.Source, -1
+	if len(cell.Masks) == 0 {
+		out.Kind, out.Text = FieldConst, []byte("null")
+		return out, nil
+	}
+	if f.Type.Values != nil || f.Type.Members != nil || f.Type.List {
+		return nil, forbidden()
+	}
+	out.Scalars = []connectors.Scalar{f.Type.Leaf}
+	if !cell.Never() {
+		out.Column, _ = s.field(f)
+	}
+	for i, m := range cell.Masks {
+		mc := MaskedColumn{Mask: m.Mask}
+		if m.If == nil {
+			mc.Column = s.internal(f)
+		} else if at, ok := s.cols[column{field: f.System, mask: i + 1}]; ok {
+			mc.Column = at
+		} else {
+			mc.Column = s.column(column{field: f.System, mask: i + 1}, connectors.Column{Field: f.System, If: s.bound(m.If)})
+		}
+		out.Masks = append(out.Masks, mc)
+	}
+	return out, nil
+}
+
 // internal adds the column of a field for the plan's own use: joins, cursors,
 // ids. Its value is not shown as such.
 func (s *stepBuilder) internal(f *catalog.Field) int {
@@ -161,7 +199,7 @@ func (s *stepBuilder) under(parent *stepBuilder, from, on []*catalog.Field) {
 	s.parent, s.step.Parent = parent, parent.step
 	name := ""
 	for i := range from {
-		s.step.Keys = append(s.step.Keys, parent.internal(from[i]))
+		s.step.Keys = append(s.step.Keys, s.joined(parent, from[i], on[i]))
 		s.step.KeyScalars = append(s.step.KeyScalars, from[i].Type.Leaf)
 		s.step.keyTypes = append(s.step.keyTypes, on[i].Type)
 		s.sel.Bind = append(s.sel.Bind, on[i].System)
@@ -169,6 +207,29 @@ func (s *stepBuilder) under(parent *stepBuilder, from, on []*catalog.Field) {
 	}
 	s.step.Bind = s.b.bind(bindKey{parent: parent.step, name: name})
 	parent.step.Children = append(parent.step.Children, s.step)
+}
+
+// joined is the column of the parent that a join begins at. Where one of its two
+// fields has a value for some records only, the others are joined to nothing:
+// whom they belong to would tell the value. Fields that the view does not have
+// work inside; of such as are shown as digests on both sides it is known which
+// belong together.
+func (s *stepBuilder) joined(parent *stepBuilder, from, on *catalog.Field) int {
+	a, b := parent.read.Fields[from.System], s.read.Fields[on.System]
+	if a.Hashed() && b.Hashed() {
+		return parent.internal(from)
+	}
+	if b.If != nil {
+		s.sel.Where = connectors.And(s.sel.Where, s.bound(b.If))
+	}
+	if a.If == nil {
+		return parent.internal(from)
+	}
+	col, err := parent.field(from)
+	if err != nil {
+		return parent.internal(from) // a.If is of a field that the view has
+	}
+	return col
 }
 
 func (b *builder) bind(key bindKey) int {

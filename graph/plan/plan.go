@@ -14,6 +14,7 @@ package plan
 import (
 	"github.com/countersign/countersign/connectors"
 	"github.com/countersign/countersign/graph/catalog"
+	"github.com/countersign/countersign/policy"
 )
 
 // A Plan is immutable and shared between requests and goroutines.
@@ -38,6 +39,8 @@ type Plan struct {
 	Writes []*Write
 	// Options of the mutation as a whole.
 	Options WriteOptions
+	// Masked fields among those selected, each once.
+	Masked []MaskedField
 
 	maxCost int
 	maxPage int
@@ -159,6 +162,7 @@ const (
 	FieldDuplicate                   // duplicate
 	FieldErrors                      // errors, by Select
 	FieldErrMember                   // Member of a WriteError
+	FieldMasked                      // a cell of the row as itself (Column) or, where that is null, the first of Masks
 )
 
 // A Field is one response key of the answer.
@@ -182,8 +186,25 @@ type Field struct {
 	Leaf *Leaf
 	// Source is the name told in errors of this field.
 	Source string
+	// Masks of FieldMasked, in order. Its Column is -1 where the value is never
+	// shown as it is; Scalars has one, the cells' own.
+	Masks []MaskedColumn
 	// Raw is the selection as asked for, of a field that somebody else answers.
 	Raw *RawSelection
+}
+
+// A MaskedColumn is a column whose cells are shown under a mask.
+type MaskedColumn struct {
+	Mask   policy.Mask
+	Column int
+}
+
+// A MaskedField is a field that the operation selects and the view masks, for
+// some of the records at least.
+type MaskedField struct {
+	Object string // "source.collection"
+	Field  string // by the system's own name
+	Name   string // by the graph's
 }
 
 // A Leaf is the type of a value inside a JSON cell, or of an enum.
@@ -244,4 +265,8 @@ type Sealer interface {
 	Seal(plain []byte) string
 	// Open fails for everything Seal did not make for this tenant.
 	Open(sealed string) ([]byte, error)
+	// Digest is text that stands for a value under the mask HASH: the same for
+	// the same value, and nobody without the key can make it. "" where there is
+	// no key.
+	Digest(value []byte) string
 }

@@ -150,6 +150,9 @@ func (b *builder) recordField(s *stepBuilder, g *group, path []string) (*Field, 
 		}
 		return b.toOne(s, g, e.Relation, below)
 	}
+	if cell := s.read.Fields[e.Field.System]; len(cell.Masks) > 0 || cell.Never() {
+		return s.masked(g, e.Field, cell)
+	}
 	col, err := s.field(e.Field)
 	if err != nil {
 		return nil, err

@@ -21,6 +21,41 @@ type DiffField struct {
 	Name   string // the graph's
 	Scalar connectors.Scalar
 	Names  map[string]string // of enum values; nil for others
+	Mask   policy.Mask       // what is shown of its values
+}
+
+// Shown is what the caller is shown of a value. A diff shows no digests: it would
+// tell that of a value which the caller only tries.
+func (f DiffField) Shown(v connectors.Value) connectors.Value {
+	return MaskedValue(f.Mask, v)
+}
+
+// MaskedValue is a value under a mask, where values that somebody tries may stand
+// beside others: HASH is REDACT there.
+func MaskedValue(m policy.Mask, v connectors.Value) connectors.Value {
+	if m == policy.MaskNone || v.Kind == connectors.KindAbsent || v.IsNull() {
+		return v
+	}
+	if m == policy.MaskHash {
+		m = policy.MaskRedact
+	}
+	text, ok := m.Text(v.Text, nil)
+	if !ok {
+		return connectors.Null
+	}
+	return connectors.String(text)
+}
+
+// maskOf is how every record shows the field; ok is false where it depends on the
+// record.
+func maskOf(c policy.Cell) (m policy.Mask, ok bool) {
+	switch {
+	case c.If == nil:
+		return policy.MaskNone, true
+	case c.Never() && len(c.Masks) == 1 && c.Masks[0].If == nil:
+		return c.Masks[0].Mask, true
+	}
+	return policy.MaskNone, false
 }
 
 // review sets what a preview reads, and what of it the caller is shown.
@@ -55,11 +90,12 @@ func (b *builder) review(w *Write, c *catalog.Collection, access *policy.Access)
 		w.Visible = w.table.bound(access.Read.Row)
 	}
 	for _, f := range c.Fields {
-		cell, ok := access.Read.Fields[f.System]
-		if !ok || cell.If != nil || f.Secret || f.Hidden {
+		cell, readable := access.Read.Fields[f.System]
+		mask, known := maskOf(cell)
+		if !readable || !known || f.Secret || f.Hidden {
 			continue
 		}
-		d := DiffField{Name: f.Name, Scalar: f.Type.Leaf}
+		d := DiffField{Name: f.Name, Scalar: f.Type.Leaf, Mask: mask}
 		if f.Type.Values != nil {
 			d.Names = leafNames(f.Type)
 		}

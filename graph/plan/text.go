@@ -241,7 +241,7 @@ func (p *Plan) writeText(b *strings.Builder, w *Write) {
 
 var fieldKinds = [...]string{"cell", "const", "id", "object", "one", "many", "nodes", "edges", "cursor", "node", "pageInfo",
 	"hasNext", "hasPrevious", "start", "end", "count", "aggregate", "nested", "groups", "call", "member", "payload",
-	"outcome", "record", "records", "result", "affected", "diff", "member", "proposal", "duplicate", "errors", "member"}
+	"outcome", "record", "records", "result", "affected", "diff", "member", "proposal", "duplicate", "errors", "member", "masked"}
 
 func fieldText(b *strings.Builder, f *Field, indent string) {
 	b.WriteString(indent + f.Key)
@@ -254,6 +254,13 @@ func fieldText(b *strings.Builder, f *Field, indent string) {
 		b.WriteString(" " + strconv.Itoa(f.Column))
 	case FieldCount:
 		b.WriteString(" " + strconv.Itoa(f.Column))
+	case FieldMasked:
+		if f.Column >= 0 {
+			b.WriteString(" " + strconv.Itoa(f.Column))
+		}
+		for _, m := range f.Masks {
+			b.WriteString(" " + string(m.Mask) + " " + strconv.Itoa(m.Column))
+		}
 	case FieldConst:
 		b.WriteString(" " + string(f.Text))
 	case FieldMember, FieldDiffMember, FieldErrMember:
