@@ -183,6 +183,21 @@ func TestTextAsSent(t *testing.T) {
 	}
 }
 
+// TestBadBeginnings: a WebSocket whose first message cannot be read is closed.
+func TestBadBeginnings(t *testing.T) {
+	leavesNothing(t)
+	s := newShop(t, "")
+	n := within(t, s.site)
+	for _, text := range []string{`{"type":"connection_init","payload":5}`, `{"type":"connection_init","payload":["x"]}`, `{"type":"subscribe","id":"1","payload":{"query":"{ __typename }"}}`,
+		`{"type":"subscribe","id":"1","payload":{"query":"\ud800"}}`, `{"type":"connection_init","payload":{"x":"\ud800"}}`, `[]`, "\xff"} {
+		ws := dial(t, n, nil)
+		ws.raw(t, text)
+		if code := ws.closed(t); code == 0 {
+			t.Errorf("after %q it is not closed properly", text)
+		}
+	}
+}
+
 func get(t testing.TB, n *node, token, query string) *answer {
 	t.Helper()
 	req, err := http.NewRequest(http.MethodGet, n.url+"/graphql?"+query, nil)

@@ -61,8 +61,9 @@ func (g *Gateway) serveSocket(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	defer context.AfterFunc(g.closing, cancel)()
 	exec := &executor{g: g, cred: cred, traceID: traceOf(r), socket: true}
+	accept := &acceptor{exec: exec}
 	ws := transport.Websocket{
-		Implementation:        &acceptor{exec: exec},
+		Implementation:        accept,
 		InitTimeout:           initTimeout,
 		KeepAlivePingInterval: 0,
 		PingPongInterval:      pingEvery,
@@ -74,6 +75,7 @@ func (g *Gateway) serveSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	ws.Do(w, r.WithContext(ctx), exec)
 	exec.end()
+	accept.end()
 }
 
 // begin authenticates a connection, and keeps an eye on its credential.

@@ -25,7 +25,10 @@ const (
 )
 
 // An acceptor accepts the WebSockets of one executor.
-type acceptor struct{ exec *executor }
+type acceptor struct {
+	exec *executor
+	conn *socketConn // what was accepted
+}
 
 // Accept implements transport.WebsocketImplementation. The origin was checked
 // where it matters, before.
@@ -41,7 +44,18 @@ func (a *acceptor) Accept(w http.ResponseWriter, r *http.Request, o transport.We
 		// An error here is a connection that is gone.
 		c.line.SetDeadline(time.Now().Add(closeTimeout))
 	})
+	a.conn = c
 	return c, nil
+}
+
+// end closes what was accepted, where the library has not begun to: it does so
+// by a goroutine that it does not wait for, or, after a beginning it cannot
+// read, not at all.
+func (a *acceptor) end() {
+	if a.conn != nil {
+		// An error here is a connection that is gone.
+		a.conn.WriteClose(int(websocket.StatusNormalClosure), "terminated")
+	}
 }
 
 // hijacked keeps the connection under a WebSocket: only that can be told to be
@@ -160,22 +174,26 @@ func (c *socketConn) WriteClose(code int, reason string) error {
 		return nil
 	}
 	err := c.line.SetDeadline(time.Now().Add(closeTimeout))
-	// Within its handler, which is counted.
-	c.exec.g.open.Go(func() {
+	go func() {
+		defer c.exec.g.open.Done()
 		// An error here is a client that went away.
 		c.conn.Close(websocket.StatusCode(code), reason)
-	})
+	}()
 	return err
 }
 
-// begins tells whether it is not being closed already.
+// begins tells whether it is not being closed already. If so whoever asks closes
+// it, and is counted: its handler, which is too, calls this before it ends.
 func (c *socketConn) begins() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	was := c.closing
+	if c.closing {
+		return false
+	}
 	c.closing = true
 	c.disarm()
-	return !was
+	c.exec.g.open.Add(1)
+	return true
 }
 
 // Close implements transport.WebsocketConn.
@@ -183,6 +201,7 @@ func (c *socketConn) Close() error {
 	if !c.begins() {
 		return nil // WriteClose does it
 	}
+	defer c.exec.g.open.Done()
 	if err := c.conn.CloseNow(); err != nil && !errors.Is(err, net.ErrClosed) {
 		return err
 	}

@@ -103,10 +103,11 @@ func (g *Gateway) serveStream(w http.ResponseWriter, r *http.Request, p *policy.
 		exec.watchCredential(ctx)
 	})
 	var next graphql.ResponseHandler
+	running := ctx
 	if errs != nil {
 		next = exec.refused(ctx, errs)
 	} else {
-		next, ctx = exec.DispatchOperation(ctx, exec.operation(c))
+		next, running = exec.DispatchOperation(ctx, exec.operation(c))
 	}
 	// Who sees the beginning is subscribed.
 	h := w.Header()
@@ -115,7 +116,7 @@ func (g *Gateway) serveStream(w http.ResponseWriter, r *http.Request, p *policy.
 	s.write(f.begin)
 	var pings sync.WaitGroup
 	pings.Go(func() { s.pings(ctx) })
-	for resp := next(ctx); resp != nil; resp = next(ctx) {
+	for resp := next(running); resp != nil; resp = next(running) {
 		s.result(resp)
 	}
 	cancel()
