@@ -18,6 +18,7 @@ build: ## build bin/countersign
 
 gen: ## generate code and documentation from their sources
 	$(GO) tool gqlgen generate
+	cd bench/handwritten && $(GO) tool gqlgen generate
 	$(GO) test ./proposals ./cmd/countersign -run 'TestStatesPage|TestDocsCommands' -update
 
 check: ## formatting, vet, linters, generated code, import rules, vulnerabilities

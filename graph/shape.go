@@ -302,8 +302,13 @@ func executionModel(d *proposals.Dossier, whole bool) *model.ProposalExecution {
 			}
 		}
 	}
-	if out.Receipt == nil && d.Proposal.Say != "" && d.Proposal.State.Terminal() {
-		out.Receipt = &model.ProposalReceipt{SettledAs: strings.ToLower(string(d.Proposal.State)), Message: &d.Proposal.Say}
+	if out.Receipt == nil && d.Proposal.Say != "" {
+		switch {
+		case d.Proposal.State == proposals.OutcomeUnknown: // nothing known was sent: the store was restored
+			out.Receipt = &model.ProposalReceipt{SettledAs: string(proposals.UnknownOutcome), Message: &d.Proposal.Say}
+		case d.Proposal.State.Terminal():
+			out.Receipt = &model.ProposalReceipt{SettledAs: strings.ToLower(string(d.Proposal.State)), Message: &d.Proposal.Say}
+		}
 	}
 	return out
 }
