@@ -24,6 +24,7 @@ import (
 	"github.com/countersign/countersign/graph/gateway"
 	"github.com/countersign/countersign/graph/plan"
 	"github.com/countersign/countersign/policy"
+	"github.com/countersign/countersign/policy/audit"
 	"github.com/countersign/countersign/policy/identity"
 	"github.com/countersign/countersign/store"
 )
@@ -78,8 +79,11 @@ func newDoor(tb testing.TB, url string) *door {
 			tb.Fatalf("%+v", p)
 		}
 	}
+	intents, _, err := store.OpenIntents(ctx, tb.TempDir(), s)
+	must(err)
+	tb.Cleanup(func() { intents.Close() })
 	limits := gateway.RoleLimits{"*": {Depth: 12, Aliases: 30, Tokens: 2000, Cost: 1_000_000, Page: 100, MaxRows: 100, Body: 1 << 20, Timeout: 15 * time.Second, Introspection: gateway.On}}
-	g := gateway.New(gateway.Config{Identity: who, Executor: exec, Control: &graph.Resolver{Identity: who}, Limits: limits, Pages: http.NotFoundHandler(),
+	g := gateway.New(gateway.Config{Identity: who, Executor: exec, Audit: &audit.Journal{Store: s, Intents: intents}, Control: &graph.Resolver{Identity: who}, Limits: limits, Pages: http.NotFoundHandler(),
 		Sealer: func(tenant string) plan.Sealer { return keys.Stable("graph", tenant) }, Log: slog.New(slog.DiscardHandler), Now: time.Now},
 		gateway.NewSnapshot(cat, rights))
 	tb.Cleanup(g.Close)

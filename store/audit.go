@@ -7,48 +7,72 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/countersign/countersign/policy/audit"
 )
 
-var _ audit.Store = (*Store)(nil)
+var (
+	_ audit.Store    = (*Store)(nil)
+	_ audit.Appender = (*Store)(nil)
+)
 
-// appendEvent inserts an event with its payload; e.At is set.
-func (s *Store) appendEvent(ctx context.Context, q querier, e audit.Event) error {
+// The statements that insert events and payloads, without their values.
+const (
+	insertEvent   = `INSERT INTO audit_event (id, tenant, at, kind, subject, from_state, to_state, actors, policy_version, trace_id, payload_digest) VALUES`
+	insertPayload = `INSERT INTO audit_payload (event_id, salt, payload) VALUES`
+)
+
+// An eventRow is an event as the two tables have it.
+type eventRow struct {
+	event   [11]any
+	payload [3]any
+}
+
+// newEventRow encodes an event; At is set.
+func newEventRow(e *audit.Event) (row eventRow, err error) {
 	if e.Tenant == "" {
-		return errors.New("an event needs a tenant")
+		return row, errors.New("an event needs a tenant")
 	}
 	if e.ID == "" {
 		id, err := uuid.NewV7()
 		if err != nil {
-			return err
+			return row, err
 		}
 		e.ID = id.String()
 	}
 	actors, err := json.Marshal(e.Actors)
 	if err != nil {
-		return err
+		return row, err
 	}
 	salt := make([]byte, audit.SaltSize)
 	if _, err := rand.Read(salt); err != nil {
-		return err
+		return row, err
 	}
 	payload := []byte(e.Payload)
 	if payload == nil {
 		payload = []byte{}
 	}
-	_, err = q.ExecContext(ctx, `INSERT INTO audit_event (id, tenant, at, kind, subject, from_state, to_state, actors, policy_version, trace_id, payload_digest)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-		e.ID, e.Tenant, micros(e.At), e.Kind, e.Subject, e.From, e.To, string(actors), e.PolicyVersion, e.TraceID, audit.SaltedDigest(salt, payload))
+	row.event = [...]any{e.ID, e.Tenant, micros(e.At), e.Kind, e.Subject, e.From, e.To, string(actors), e.PolicyVersion, e.TraceID, audit.SaltedDigest(salt, payload)}
+	row.payload = [...]any{e.ID, salt, payload}
+	return row, nil
+}
+
+// appendEvent inserts an event with its payload; e.At is set.
+func (s *Store) appendEvent(ctx context.Context, q querier, e audit.Event) error {
+	row, err := newEventRow(&e)
 	if err != nil {
-		return s.fail(err)
+		return err
 	}
-	_, err = q.ExecContext(ctx, `INSERT INTO audit_payload (event_id, salt, payload) VALUES ($1, $2, $3)`, e.ID, salt, payload)
-	return s.fail(err)
+	if err := s.insert(ctx, q, insertEvent, row.event[:]); err != nil {
+		return err
+	}
+	return s.insert(ctx, q, insertPayload, row.payload[:])
 }
 
 // Append stores an event that stands for itself, in a transaction of its own:
@@ -60,6 +84,80 @@ func (s *Store) Append(ctx context.Context, e audit.Event) error {
 		}
 		return s.appendEvent(ctx, q, e)
 	})
+}
+
+// AppendAll implements audit.Appender: two statements for all events of a
+// hundred, so that a commit of many is hardly more than one of one.
+func (s *Store) AppendAll(ctx context.Context, events []audit.Event) error {
+	return s.update(ctx, func(q *sql.Tx) error {
+		at, err := s.now(ctx, q)
+		if err != nil {
+			return err
+		}
+		for len(events) > 0 {
+			n := min(len(events), eventsAtOnce)
+			if err := s.appendEvents(ctx, q, at, events[:n]); err != nil {
+				return err
+			}
+			events = events[n:]
+		}
+		return nil
+	})
+}
+
+// eventsAtOnce bounds the parameters of one statement.
+const eventsAtOnce = 100
+
+func (s *Store) appendEvents(ctx context.Context, q querier, at time.Time, events []audit.Event) error {
+	rows := make([][]any, len(events))
+	payloads := make([][]any, len(events))
+	for i := range events {
+		e := events[i]
+		e.At = at
+		row, err := newEventRow(&e)
+		if err != nil {
+			return err
+		}
+		rows[i], payloads[i] = row.event[:], row.payload[:]
+	}
+	text, args := insertion(insertEvent, rows, ` ON CONFLICT (id) DO NOTHING RETURNING id`)
+	fresh, err := collect(ctx, s, q, func(scan scanner) (id string, err error) { return id, scan(&id) }, text, args...)
+	if err != nil || len(fresh) == 0 {
+		return err
+	}
+	// The payload of an event that is there already is there, too, or was erased.
+	payloads = slices.DeleteFunc(payloads, func(row []any) bool { return !slices.Contains(fresh, row[0].(string)) })
+	return s.insert(ctx, q, insertPayload, payloads...)
+}
+
+func (s *Store) insert(ctx context.Context, q querier, into string, rows ...[]any) error {
+	text, args := insertion(into, rows, "")
+	_, err := q.ExecContext(ctx, text, args...)
+	return s.fail(err)
+}
+
+// insertion is a statement that inserts rows, with numbered places for their
+// values.
+func insertion(into string, rows [][]any, end string) (string, []any) {
+	var text strings.Builder
+	text.WriteString(into)
+	args := make([]any, 0, len(rows)*len(rows[0]))
+	for i, row := range rows {
+		if i > 0 {
+			text.WriteByte(',')
+		}
+		text.WriteString(" (")
+		for k, v := range row {
+			if k > 0 {
+				text.WriteString(", ")
+			}
+			args = append(args, v)
+			text.WriteString("$" + strconv.Itoa(len(args)))
+		}
+		text.WriteByte(')')
+	}
+	text.WriteString(end)
+	return text.String(), args
 }
 
 // Erase removes the payload of an event for good and appends by, which must

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net/url"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -229,7 +230,16 @@ func (d *dialect) current(ctx context.Context, db *sql.DB) error {
 	if err := db.QueryRowContext(ctx, `SELECT max(version_id) FROM goose_db_version`).Scan(&have); err != nil {
 		return err
 	}
-	if want := int64(len(files)); have != want {
+	want := int64(0) // the number that the last file's name begins with
+	for _, f := range files {
+		number, _, _ := strings.Cut(f.Name(), "_")
+		n, err := strconv.ParseInt(number, 10, 64)
+		if err != nil {
+			return err
+		}
+		want = max(want, n)
+	}
+	if have != want {
 		return fmt.Errorf("the store has the tables of version %d, this program needs %d; start the server once with this program", have, want)
 	}
 	return nil

@@ -51,6 +51,8 @@ type app struct {
 	executor *proposals.Executor
 	gateway  *gateway.Gateway
 	sealer   *audit.Sealer
+	journal  *audit.Journal
+	intents  *store.Intents
 	restored string // what /readyz says of a store that was restored; set once, before anything is served
 	listener net.Listener
 }
@@ -73,6 +75,9 @@ func openApp(ctx context.Context, p *project, dataDir string, log *slog.Logger) 
 		return a, err
 	}
 	if a.store, err = openStore(ctx, p.cfg, dataDir, store.Server, keys); err != nil {
+		return a, err
+	}
+	if err := a.openJournal(ctx, dataDir); err != nil {
 		return a, err
 	}
 	gate, issuer := connectors.NewGate(nil)
@@ -127,7 +132,8 @@ func (a *app) assemble(p *project, exec *execute.Executor, issuer *connectors.Is
 	cfg := gateway.Config{Identity: a.identity, Executor: exec, Proposals: a.service, Sources: a.sources,
 		Control: &graph.Resolver{Proposals: a.service, Identity: a.identity, Audit: a.store, Sources: a.sources.States},
 		Sealer:  func(tenant string) plan.Sealer { return keys.Stable("graph", tenant) },
-		Limits:  roleLimits(p.cfg), Origins: origins(p.cfg), PublicURL: p.cfg.URL, Ready: a.store.Ping, StoreNote: func() string { return a.restored }, Metrics: metrics(), Pages: pages,
+		Audit:   a.journal, UnrecordedWrites: p.cfg.Telemetry.Audit.Writes == "none",
+		Limits: roleLimits(p.cfg), Origins: origins(p.cfg), PublicURL: p.cfg.URL, Ready: a.store.Ping, StoreNote: func() string { return a.restored }, Metrics: metrics(), Pages: pages,
 		Log: a.log, Now: time.Now}
 	if u, err := url.Parse(p.cfg.URL); err == nil {
 		cfg.PublicHost = u.Host
@@ -260,6 +266,7 @@ func (a *app) run(ctx context.Context) error {
 	}
 	background("sources", func(ctx context.Context) error { a.sources.run(ctx); return nil })
 	background("audit", func(ctx context.Context) error { a.sealer.Run(ctx); return nil })
+	background("journal", func(ctx context.Context) error { a.journal.Run(ctx); return nil })
 	background("proposals", a.service.Run)
 	background("executor", a.executor.Run)
 	background("sweep", a.sweep)
@@ -331,6 +338,7 @@ func (a *app) close() error {
 	if a.cache != nil {
 		a.cache.Close()
 	}
+	errs = append(errs, a.intents.Close())
 	if a.store != nil {
 		errs = append(errs, a.store.Close())
 	}

@@ -43,6 +43,7 @@ type Mutation struct {
 	written  []written
 	needs    bool
 	refused  bool
+	direct   bool // the changes are those that Apply does
 	proposal string
 }
 
@@ -60,6 +61,7 @@ type written struct {
 	diffs     []diff
 	duplicate bool
 	hidden    bool // its record may not be shown
+	denied    bool // by the policy
 }
 
 // Prepare binds a mutation and finds out whether all of it may be done at once.
@@ -79,6 +81,7 @@ func (e *Executor) Prepare(ctx context.Context, p *plan.Plan, in *plan.Bindings)
 		m.records[i] = p.BindWrite(w, in, &m.r.values)
 		for j := range m.records[i] {
 			if err := m.decide(ctx, w, &m.records[i][j]); err != nil {
+				m.written[i].denied = m.records[i][j].Effect == policy.Denied
 				m.refuse(i, err)
 				break
 			}
@@ -95,6 +98,16 @@ func (m *Mutation) NeedsProposal() bool { return m.needs && !m.refused }
 // Refused tells that a write may not be done or proposed at all, or failed in
 // its preview. Nothing of the operation is then done; the payloads say why.
 func (m *Mutation) Refused() bool { return m.refused }
+
+// Denials calls fn for each write that the policy denied, before anything else
+// was noted of the operation.
+func (m *Mutation) Denials(fn func(object string, act connectors.StepKind)) {
+	for i := range m.written {
+		if m.written[i].denied {
+			fn(m.p.Writes[i].Object, m.p.Writes[i].Kind)
+		}
+	}
+}
 
 // Refuse notes an error of every write, such as that of the whole proposal.
 func (m *Mutation) Refuse(err *connectors.Error) {
@@ -215,6 +228,27 @@ func (m *Mutation) UseKey(scope, key string) {
 	}
 }
 
+// Direct makes the changes that Apply will do, for whoever keeps a record of them
+// before. Nil where it must not be called: NeedsProposal or Refused.
+func (m *Mutation) Direct() []connectors.Change {
+	if m.needs || m.refused {
+		return nil
+	}
+	m.changes(true)
+	m.Effects, m.direct = make([]*connectors.Effect, len(m.Changes)), true
+	return m.Changes
+}
+
+// Became says what became of a step of the changes, and the code of the error
+// where there was one.
+func (m *Mutation) Became(change, step int) (Outcome, connectors.Code) {
+	w := &m.written[m.slots[change][step].write]
+	if len(w.errors) > 0 {
+		return w.outcome, w.errors[0].Code
+	}
+	return w.outcome, ""
+}
+
 // Apply does the operation at once: the changes in order, until one fails. It
 // must not be called where NeedsProposal or Refused.
 func (m *Mutation) Apply(ctx context.Context) {
@@ -222,8 +256,9 @@ func (m *Mutation) Apply(ctx context.Context) {
 		m.Refuse(connectors.Errorf(connectors.CodeForbidden, "this may not be written at once"))
 		return
 	}
-	m.changes(true)
-	m.Effects = make([]*connectors.Effect, len(m.Changes))
+	if !m.direct {
+		m.Direct()
+	}
 	ctx, cancel := within(ctx, m.r.limits.Timeout)
 	defer cancel()
 	for i := range m.Changes {

@@ -41,6 +41,7 @@ func authEndpoint[T any](g *Gateway, fn func(w http.ResponseWriter, r *http.Requ
 			out, err = fn(w, r, in)
 		}
 		if err != nil {
+			g.signInRefused(r, in, err)
 			g.writeAuthError(w, r, err)
 			return
 		}

@@ -64,7 +64,9 @@ func (s *viewSchema) parse(text string, lim Limits, c *catalog.Catalog) (*docume
 		doc.only = nil
 	}
 	if list := validator.ValidateWithRules(s.schema, query, s.rules); len(list) > 0 {
-		return nil, validationErrors(list)
+		errs := validationErrors(list)
+		errs[0].hidden = hiddenElements(query, c)
+		return nil, errs
 	}
 	for _, op := range doc.operations {
 		op.classify(c, op.def.SelectionSet)

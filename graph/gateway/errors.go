@@ -30,6 +30,9 @@ type Error struct {
 	Because     []string
 	Unblock     []string
 	PolicyFinal bool
+	// hidden are what a document named that the caller may not know of: for the
+	// audit log, and no part of the answer.
+	hidden []hiddenElement
 }
 
 func refuse(code connectors.Code, format string, args ...any) []Error {

@@ -13,12 +13,13 @@ import (
 	"github.com/countersign/countersign/graph/execute"
 	"github.com/countersign/countersign/graph/generated"
 	"github.com/countersign/countersign/graph/plan"
+	"github.com/countersign/countersign/policy/audit"
 	"github.com/countersign/countersign/policy/identity"
 	"github.com/countersign/countersign/proposals"
 )
 
-// A Config is what the door is made of. Every field but Origins, PublicURL,
-// PublicHost and Metrics is needed.
+// A Config is what the door is made of. Every field but Audit, Origins,
+// PublicURL, PublicHost and Metrics is needed.
 type Config struct {
 	Identity  *identity.Service
 	Executor  *execute.Executor
@@ -30,6 +31,10 @@ type Config struct {
 	// Sealers make cursors and global ids of a tenant.
 	Sealer func(tenant string) plan.Sealer
 	Limits RoleLimits
+	// Audit keeps what happens outside of the store's own transactions: direct
+	// writes, denials; nil: nothing. UnrecordedWrites leaves direct writes out.
+	Audit            *audit.Journal
+	UnrecordedWrites bool
 	// Origins of pages elsewhere that may call (CORS) and, over WebSocket, use a
 	// cookie.
 	Origins map[string]bool

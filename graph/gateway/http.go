@@ -28,6 +28,7 @@ func (g *Gateway) serveGraphQL(w http.ResponseWriter, r *http.Request) {
 		if connectors.CodeOf(err) == connectors.CodeUnauthenticated {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="countersign"`)
 		}
+		g.credentialRefused(r, err)
 		g.answer(w, media, &Response{Errors: []Error{fromError(err, nil)}, TraceID: traceID})
 		return
 	}

@@ -49,7 +49,17 @@ func (g *Gateway) prepare(p *policy.Principal, req *Request, traceID string) (*c
 		return nil, []Error{fromError(err, nil)}
 	}
 	c := &call{principal: p, snap: snap, state: st, traceID: traceID, req: req}
-	return c, c.load()
+	return c, g.load(c)
+}
+
+// load reads the operation, and notes what it named that exists and not for the
+// caller.
+func (g *Gateway) load(c *call) []Error {
+	errs := c.load()
+	if errs != nil {
+		g.hidden(c, errs[0].hidden)
+	}
+	return errs
 }
 
 // load parses, validates and selects the operation.
@@ -75,7 +85,7 @@ func (c *call) load() []Error {
 }
 
 func (g *Gateway) run(ctx context.Context, c *call) *Response {
-	if errs := c.load(); errs != nil {
+	if errs := g.load(c); errs != nil {
 		return &Response{Errors: errs, TraceID: c.traceID}
 	}
 	return g.runPrepared(ctx, c)

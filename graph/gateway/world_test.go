@@ -23,6 +23,7 @@ import (
 	"github.com/countersign/countersign/graph/plan"
 	"github.com/countersign/countersign/graph/plan/plantest"
 	"github.com/countersign/countersign/policy"
+	"github.com/countersign/countersign/policy/audit"
 	"github.com/countersign/countersign/proposals"
 	"github.com/countersign/countersign/proposals/proposalstest"
 )
@@ -44,6 +45,8 @@ type world struct {
 	people  people
 	systems systems
 	limits  gateway.RoleLimits
+	events  eventLog
+	journal *audit.Journal
 	// late is how far the store's clock goes before the machine's, in ns.
 	late atomic.Int64
 }
@@ -86,7 +89,8 @@ func limitedWorld(t testing.TB, limits gateway.RoleLimits, change ...func(files 
 	w.service = proposals.New(proposals.Config{Store: w.store, Authorizer: func() proposals.Authorizer { return w.door.Authorizer() },
 		Directory: &w.people, Keys: proposals.Keys{Current: "k", ByID: map[string][]byte{"k": []byte("0123456789abcdef0123456789abcdef")}},
 		TraceID: graph.TraceID, Log: quiet})
-	w.door = gateway.New(gateway.Config{Executor: exec, Proposals: w.service, Sources: &w.systems,
+	w.journal = &audit.Journal{Store: &w.events}
+	w.door = gateway.New(gateway.Config{Executor: exec, Audit: w.journal, Proposals: w.service, Sources: &w.systems,
 		Control: &graph.Resolver{Proposals: w.service, Sources: w.systems.States}, Limits: limits,
 		Sealer: func(string) plan.Sealer { return plantest.Sealer{} }, Pages: http.NotFoundHandler(), Log: quiet,
 		Now: func() time.Time { return plantest.Now }}, gateway.NewSnapshot(w.base.Catalog, w.base.Engine))

@@ -34,6 +34,7 @@ func (g *Gateway) write(ctx context.Context, c *call) *Response {
 		return c.refused(planErrors(bad))
 	}
 	defer m.Close()
+	m.Denials(func(object string, act connectors.StepKind) { g.denied(c, object, string(act)) })
 	if opts.IdempotencyKey != "" && opts.Mode != plan.ModePreview {
 		// What was done may have changed what this request would find: the answer
 		// of then comes first.
@@ -53,7 +54,7 @@ func (g *Gateway) write(ctx context.Context, c *call) *Response {
 	case opts.IdempotencyKey != "":
 		return g.once(ctx, c, m, opts.IdempotencyKey)
 	default:
-		m.Apply(ctx)
+		g.apply(ctx, c, m)
 	}
 	return g.payloads(ctx, c, m)
 }
@@ -117,7 +118,7 @@ func (g *Gateway) once(ctx context.Context, c *call, m *execute.Mutation, key st
 		return g.replayed(ctx, c, m, claim)
 	}
 	m.UseKey(c.principal.ID, key)
-	m.Apply(ctx)
+	g.apply(ctx, c, m)
 	out := g.payloads(ctx, c, m)
 	// It was done: its answer is kept even where the client went away.
 	if err := claim.Finish(context.WithoutCancel(ctx), append(json.RawMessage(nil), out.Data...)); err != nil {

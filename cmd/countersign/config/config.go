@@ -24,7 +24,7 @@ type Config struct {
 	Limits     Map[Limits] `yaml:"limits"`
 	Schedules  Later       `yaml:"schedules"`
 	Notify     Later       `yaml:"notify"`
-	Telemetry  Later       `yaml:"telemetry"`
+	Telemetry  Telemetry   `yaml:"telemetry"`
 
 	// Dir is the folder of the file: relative paths are relative to it.
 	Dir string `yaml:"-"`
@@ -246,6 +246,31 @@ type Limits struct {
 	Introspection *bool         `yaml:"introspection"`
 	Requests      Later         `yaml:"requests"`
 }
+
+// Telemetry is what is told of what happens.
+type Telemetry struct {
+	OTLP    Later `yaml:"otlp"`
+	Metrics Later `yaml:"metrics"`
+	Traces  Later `yaml:"traces"`
+	Audit   Audit `yaml:"audit"`
+}
+
+// Audit says what the audit log holds beside what always is in it, and for how
+// long.
+type Audit struct {
+	// Reads of named collections; nil: none.
+	Reads Later `yaml:"reads"`
+	// Keep is how long events are kept; 0: for ever.
+	Keep Later `yaml:"keep"`
+	// Writes is all (the default) or none: whether direct writes are in it.
+	Writes string `yaml:"writes"`
+	// Denials is how long a repeated denial, or sign-in that failed, is only
+	// counted; 0: DefaultDenials.
+	Denials time.Duration `yaml:"denials"`
+}
+
+// DefaultDenials is how long a repeated denial is only counted.
+const DefaultDenials = time.Minute
 
 // DefaultLimits are the limits of whoever the file says nothing of.
 func DefaultLimits() Limits {

@@ -38,6 +38,9 @@ func (c *Config) validate() []Problem {
 	if c.HTTP.ReadTimeout < 0 {
 		v.add(0, "bad_value", "http.readTimeout must be more than 0", "leave it out for "+DefaultReadTimeout.String())
 	}
+	if w := c.Telemetry.Audit.Writes; w != "" && w != "all" && w != "none" {
+		v.add(0, "bad_value", fmt.Sprintf("telemetry.audit.writes must be all or none, not %q", w), "write all")
+	}
 	if len(c.Sources.Names) == 0 {
 		v.add(0, "bad_value", "no sources: there is nothing to serve", "countersign init --source NAME=postgres:URL")
 	}
