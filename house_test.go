@@ -21,7 +21,8 @@ const module = "github.com/countersign/countersign"
 // covers the folder's own packages below it; "everything" is only for cmd.
 var imports = map[string][]string{
 	"connectors":               {},
-	"connectors/connectortest": {"connectors"},
+	"connectors/memory":        {"connectors"},
+	"connectors/connectortest": {"connectors", "connectors/memory"},
 	"connectors/guard":         {"connectors"},
 	"connectors/httpcall":      {"connectors"},
 	"connectors/openapi":       {"connectors", "connectors/httpcall"},

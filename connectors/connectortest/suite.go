@@ -185,7 +185,7 @@ func (h Harness) describe(t *testing.T) {
 // data reads every record of every collection.
 func (h Harness) data(t *testing.T) {
 	s := h.open(t)
-	for _, c := range s.oracle.schema.Collections {
+	for _, c := range s.oracle.Schema().Collections {
 		s.compare(t, s.everything(c))
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/countersign/countersign/connectors"
+	"github.com/countersign/countersign/connectors/memory"
 )
 
 // compare runs a query on the connector and on the oracle. Either both answer
@@ -24,7 +25,7 @@ func (s *session) compare(t reporter, q *connectors.Query) answer {
 	if gotErr != nil {
 		return got
 	}
-	if a := q.Select; a.Page != nil && a.Aggregate == nil && !total(s.oracle.schema.Collection(a.Collection), a.Order) {
+	if a := q.Select; a.Page != nil && a.Aggregate == nil && !total(s.oracle.Schema().Collection(a.Collection), a.Order) {
 		whole := *a
 		whole.Page, whole.MaxRows = nil, 0
 		every, err := read(s.oracle, &connectors.Query{Select: whole.Seal(), Args: q.Args, Bind: q.Bind})
@@ -132,7 +133,7 @@ func (s *session) differ(q *connectors.Query, got, want answer) string {
 		grouped := len(leaves) - len(a.Values)
 		arrange(g, leaves[:grouped])
 		arrange(w, leaves[:grouped])
-	case a == nil && !total(s.oracle.schema.Collection(q.Select.Collection), q.Select.Order):
+	case a == nil && !total(s.oracle.Schema().Collection(q.Select.Collection), q.Select.Order):
 		if problem := inOrder(q, got, want, leaves[len(leaves)-len(q.Select.Columns):]); problem != "" {
 			return problem
 		}
@@ -192,10 +193,10 @@ func identity(row []string, leaves []connectors.Scalar) string {
 			continue
 		}
 		if v, err := connectors.ParseCell([]byte(row[i]), leaf); err == nil {
-			if c, err := canonScalar(leaf, v); err == nil && !v.IsNull() {
+			if c, err := memory.Canonical(leaf, v); err == nil && !v.IsNull() {
 				v = c
 			}
-			appendIdentity(&b, leaf, v)
+			memory.AppendIdentity(&b, leaf, v)
 		}
 	}
 	return b.String()
@@ -250,12 +251,12 @@ func sameCell(leaf connectors.Scalar, a, b string, loose bool) bool {
 	if errV != nil || errW != nil {
 		return false
 	}
-	v, errV = canonScalar(leaf, v)
-	w, errW = canonScalar(leaf, w)
+	v, errV = memory.Canonical(leaf, v)
+	w, errW = memory.Canonical(leaf, w)
 	if errV != nil || errW != nil {
 		return false
 	}
-	if compare(leaf, v, w) == 0 {
+	if memory.Compare(leaf, v, w) == 0 {
 		return true
 	}
 	x, errX := strconv.ParseFloat(v.Text, 64)

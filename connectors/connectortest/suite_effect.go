@@ -103,7 +103,7 @@ func (h Harness) previews(t *testing.T) {
 		asking := func(st *connectors.Step) { st.Preview = strategy }
 		can := func(collection string, kind connectors.StepKind) bool {
 			// It can do more than the schema says only where rollback is configured.
-			act := s.oracle.schema.Collection(collection).Acts[kind]
+			act := s.oracle.Schema().Collection(collection).Acts[kind]
 			return act != nil && (act.Preview == strategy || act.Preview == connectors.PreviewRollback && strategy == connectors.PreviewRead)
 		}
 		preview := func(steps []connectors.Step) connectors.StepEffect {
@@ -141,7 +141,7 @@ func (h Harness) writers(t *testing.T) {
 	s := h.open(t)
 	const writers, each = 4, 5
 	step := updateOf(Albums, 1, []connectors.Assign{increment("plays", num(1))})[0]
-	if s.takes(Albums, connectors.Update) && s.oracle.schema.Collection(Albums).Acts[connectors.Update].Increment {
+	if s.takes(Albums, connectors.Update) && s.oracle.Schema().Collection(Albums).Acts[connectors.Update].Increment {
 		s.together(t, writers, func(int) error {
 			for range each {
 				if _, err := s.applyPatiently(changeOf(step)); err != nil {
@@ -155,7 +155,7 @@ func (h Harness) writers(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		s.compare(t, s.everything(s.oracle.schema.Collection(Albums)))
+		s.compare(t, s.everything(s.oracle.Schema().Collection(Albums)))
 	}
 	if !s.takes(Customers, connectors.Update) {
 		return
@@ -170,7 +170,7 @@ func (h Harness) writers(t *testing.T) {
 		moved[connectors.CodeOf(err)]++
 		return nil
 	})
-	act := s.oracle.schema.Collection(Customers).Acts[connectors.Update]
+	act := s.oracle.Schema().Collection(Customers).Acts[connectors.Update]
 	if moved[""] < 1 || moved[""]+moved[connectors.CodeProposalStale] != writers || act.Conditional && moved[""] != 1 {
 		t.Errorf("of %d writers that expect one state, the outcomes are %v", writers, moved)
 	}
@@ -221,7 +221,7 @@ func (h Harness) marker(t *testing.T) {
 		c.Marker = &connectors.Marker{Proposal: proposal, Change: 3, ContentHash: hash, Void: void}
 		return c
 	}
-	if s.oracle.schema.Collection(Albums).Acts[connectors.Update].Class != connectors.Transactional {
+	if s.oracle.Schema().Collection(Albums).Acts[connectors.Update].Class != connectors.Transactional {
 		for _, void := range []bool{false, true} {
 			c := marked("p1", "h1", void)
 			c.Steps[0].Set, c.Steps[0].Return = assigns("title", text("marked")), nil
@@ -238,7 +238,7 @@ func (h Harness) marker(t *testing.T) {
 	}
 	for _, void := range []bool{false, true} {
 		again, err := s.applyChange(t, marked("p1", "h1", void))
-		if err != nil || !again.Repeated || !sameAssigns(s.oracle.schema.Collection(Albums), again.Steps[0].After[0].Fields, first.Steps[0].After[0].Fields) {
+		if err != nil || !again.Repeated || !sameAssigns(s.oracle.Schema().Collection(Albums), again.Steps[0].After[0].Fields, first.Steps[0].After[0].Fields) {
 			t.Errorf("the same again (void %t): %+v, %v", void, again, describeError(err))
 		}
 	}
@@ -270,7 +270,7 @@ func (h Harness) marker(t *testing.T) {
 		return err
 	})
 	s.oracle.Apply(context.Background(), nil, marked("p4", "h1", false))
-	s.compare(t, s.everything(s.oracle.schema.Collection(Albums)))
+	s.compare(t, s.everything(s.oracle.Schema().Collection(Albums)))
 	firsts := 0
 	for _, r := range repeated {
 		if !r {
@@ -301,7 +301,7 @@ func (h Harness) idempotency(t *testing.T) {
 			return deletion(Customers, 60-n, expecting(expectation(60-n, "email", SuiteData()[Customers][59-n].Get("email"))))
 		},
 	} {
-		if !s.takes(Customers, kind) || s.oracle.schema.Collection(Customers).Acts[kind].Class != connectors.Idempotent {
+		if !s.takes(Customers, kind) || s.oracle.Schema().Collection(Customers).Acts[kind].Class != connectors.Idempotent {
 			continue
 		}
 		for range 2 {

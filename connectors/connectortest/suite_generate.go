@@ -30,7 +30,7 @@ func (g *generator) chance(label string, oneIn int) bool {
 }
 
 func (g *generator) collection() *connectors.Collection {
-	return pick(g, "collection", g.s.oracle.schema.Collections)
+	return pick(g, "collection", g.s.oracle.Schema().Collections)
 }
 
 // operand makes a constant or an argument of a value.
@@ -104,7 +104,7 @@ func relationsOf(schema *connectors.Schema, c *connectors.Collection) []suiteRel
 }
 
 func (g *generator) relation(c *connectors.Collection) *suiteRelation {
-	relations := relationsOf(g.s.oracle.schema, c)
+	relations := relationsOf(g.s.oracle.Schema(), c)
 	if len(relations) == 0 {
 		return nil
 	}
@@ -113,7 +113,7 @@ func (g *generator) relation(c *connectors.Collection) *suiteRelation {
 }
 
 func (g *generator) related(r *suiteRelation, depth int) *connectors.Condition {
-	to := g.s.oracle.schema.Collection(r.To)
+	to := g.s.oracle.Schema().Collection(r.To)
 	cond := &connectors.Condition{Op: connectors.OpRelated, Relation: &r.Relation, Quantifier: connectors.QuantOne}
 	if !r.toOne {
 		cond.Quantifier = pick(g, "quantifier", []connectors.Quantifier{connectors.QuantSome, connectors.QuantEvery, connectors.QuantNone})
@@ -188,7 +188,7 @@ func (g *generator) order(c *connectors.Collection) []connectors.OrderTerm {
 			Nulls: connectors.Nulls(rapid.IntRange(0, 2).Draw(g.t, "nulls"))}
 		if r := g.relation(c); r != nil && r.toOne && g.s.schema.Capabilities.Related && g.chance("via", 3) {
 			term.Via = []connectors.Relation{r.Relation}
-			from = g.s.oracle.schema.Collection(r.To)
+			from = g.s.oracle.Schema().Collection(r.To)
 		}
 		var fields []string
 		for _, f := range from.Fields {
@@ -249,15 +249,12 @@ func (g *generator) page(c *connectors.Collection, s *connectors.Select) *connec
 
 // cursor is the position of one of the records.
 func (g *generator) cursor(c *connectors.Collection, s *connectors.Select) []connectors.Operand {
-	st := g.s.oracle.state.Load()
-	t := st.tables[c.Name]
-	order, err := (&compiler{schema: g.s.oracle.schema, st: st, nullsLow: g.s.oracle.NullsLow}).order(t, s.Order)
-	if err != nil || len(t.rows) == 0 {
+	positions, err := g.s.oracle.Positions(c.Name, s.Order)
+	if err != nil || len(positions) == 0 {
 		return nil
 	}
-	r := t.rows[rapid.IntRange(0, len(t.rows)-1).Draw(g.t, "cursor")]
 	var out []connectors.Operand
-	for _, v := range order.values(st, r) {
+	for _, v := range positions[rapid.IntRange(0, len(positions)-1).Draw(g.t, "cursor")] {
 		out = append(out, g.operand(v))
 	}
 	return out
@@ -269,7 +266,7 @@ func (g *generator) bind(c *connectors.Collection, s *connectors.Select) [][]con
 	from, fields := c, []string(nil)
 	if r := g.relation(c); r != nil && c.AnyBind {
 		// The parents' ends of the relation are the values, c's own the fields.
-		from, fields, s.Bind = g.s.oracle.schema.Collection(r.To), r.On, r.Fields
+		from, fields, s.Bind = g.s.oracle.Schema().Collection(r.To), r.On, r.Fields
 	} else if len(c.BindFields) > 0 {
 		fields = pick(g, "bind over", c.BindFields)
 		s.Bind = fields
@@ -334,7 +331,7 @@ func (g *generator) query() *connectors.Query {
 // aggregate draws a query of groups.
 func (g *generator) aggregate() *connectors.Query {
 	var able []*connectors.Collection
-	for _, c := range g.s.oracle.schema.Collections {
+	for _, c := range g.s.oracle.Schema().Collections {
 		if c.Aggregate {
 			able = append(able, c)
 		}

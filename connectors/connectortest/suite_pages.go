@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/countersign/countersign/connectors"
+	"github.com/countersign/countersign/connectors/memory"
 )
 
 // orders are the ways a collection can be ordered: by each field, both ways,
@@ -27,9 +28,9 @@ func (s *session) orders(c *connectors.Collection) [][]connectors.OrderTerm {
 	for _, f := range c.Fields {
 		add(f, nil)
 	}
-	for _, r := range relationsOf(s.oracle.schema, c) {
+	for _, r := range relationsOf(s.oracle.Schema(), c) {
 		if r.toOne && s.schema.Capabilities.Related {
-			for _, f := range s.oracle.schema.Collection(r.To).Fields {
+			for _, f := range s.oracle.Schema().Collection(r.To).Fields {
 				add(f, []connectors.Relation{r.Relation})
 			}
 		}
@@ -54,7 +55,7 @@ func (s *session) orders(c *connectors.Collection) [][]connectors.OrderTerm {
 // none.
 func (s *session) pages(t *testing.T) {
 	for _, name := range []string{Customers, Tracks} {
-		c := s.oracle.schema.Collection(name)
+		c := s.oracle.Schema().Collection(name)
 		if c == nil || !c.List || len(c.Key) == 0 {
 			continue
 		}
@@ -124,26 +125,25 @@ func (s *session) walk(t *testing.T, c *connectors.Collection, shape connectors.
 // cursorOf is the position of the record whose key cells these are.
 func (s *session) cursorOf(t *testing.T, c *connectors.Collection, order []connectors.OrderTerm, key []string) []connectors.Operand {
 	t.Helper()
-	st := s.oracle.state.Load()
-	table := st.tables[c.Name]
-	var assigns []connectors.Assign
-	for i, k := range c.Key {
-		v, err := connectors.ParseCell([]byte(key[i]), c.Field(k).Type.Leaf())
-		if err != nil {
-			t.Fatal(err)
+	at := slices.IndexFunc(s.oracle.Records(c.Name), func(r connectors.Record) bool {
+		for i, k := range c.Key {
+			leaf := c.Field(k).Type.Leaf()
+			v, err := connectors.ParseCell([]byte(key[i]), leaf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if v, err = memory.Canonical(leaf, v); err != nil || memory.Compare(leaf, r.Get(k), v) != 0 {
+				return false
+			}
 		}
-		assigns = append(assigns, connectors.Assign{Field: k, Value: v})
-	}
-	r, err := byKey(table, assigns)
-	if err != nil || r == nil {
+		return true
+	})
+	positions, err := s.oracle.Positions(c.Name, order)
+	if err != nil || at < 0 {
 		t.Fatalf("no record with the key %v: %v", key, err)
 	}
-	compiled, err := (&compiler{schema: s.oracle.schema, st: st, nullsLow: s.oracle.NullsLow}).order(table, order)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var out []connectors.Operand
-	for _, v := range compiled.values(st, r) {
+	for _, v := range positions[at] {
 		out = append(out, connectors.Const(v))
 	}
 	return out
@@ -174,7 +174,7 @@ func (s *session) offsets(t *testing.T, shape connectors.Select, want answer, si
 // bind: a page per parent, where one parent has most of the children and some
 // have none; over every set of fields that is declared, and over no other.
 func (s *session) bind(t *testing.T) {
-	for _, c := range s.oracle.schema.Collections {
+	for _, c := range s.oracle.Schema().Collections {
 		s.notBindable(t, c)
 		for _, fields := range bindable(c) {
 			shape := connectors.Select{Collection: c.Name, Bind: fields}
@@ -238,12 +238,9 @@ func (s *session) bindPages(c *connectors.Collection, order []connectors.OrderTe
 		out = append(out, &connectors.Page{Limit: number(4), Reverse: true})
 	}
 	if c.Paging.Keyset && total(c, order) {
-		st := s.oracle.state.Load()
-		t := st.tables[c.Name]
-		compiled, err := (&compiler{schema: s.oracle.schema, st: st, nullsLow: s.oracle.NullsLow}).order(t, order)
-		if err == nil {
+		if positions, err := s.oracle.Positions(c.Name, order); err == nil {
 			var after []connectors.Operand
-			for _, v := range compiled.values(st, t.rows[len(t.rows)/2]) {
+			for _, v := range positions[len(positions)/2] {
 				after = append(after, connectors.Const(v))
 			}
 			out = append(out, &connectors.Page{Limit: number(4), After: after})

@@ -23,7 +23,7 @@ func (s *session) aggregates(t *testing.T) {
 			s.compare(rt, q)
 		}
 	})
-	for _, c := range s.oracle.schema.Collections {
+	for _, c := range s.oracle.Schema().Collections {
 		if c.Count {
 			count := &connectors.Aggregate{Values: []connectors.AggregateValue{{Func: connectors.AggCount}}}
 			got := s.compare(t, &connectors.Query{Select: (&connectors.Select{Collection: c.Name, Aggregate: count}).Seal()})
@@ -40,7 +40,7 @@ func (s *session) undeclared(t *testing.T) {
 	every := []connectors.Op{connectors.OpEq, connectors.OpNe, connectors.OpIn, connectors.OpNotIn, connectors.OpGt, connectors.OpGte,
 		connectors.OpLt, connectors.OpLte, connectors.OpIsNull, connectors.OpLike, connectors.OpILike, connectors.OpStartsWith,
 		connectors.OpEndsWith, connectors.OpContains, connectors.OpHasKey, connectors.OpSearch}
-	for _, c := range s.oracle.schema.Collections {
+	for _, c := range s.oracle.Schema().Collections {
 		columns := []connectors.Column{{Field: c.Fields[0].Name}}
 		ask := func(change func(*connectors.Select)) *connectors.Query {
 			q := *s.everything(c)
@@ -116,7 +116,7 @@ func (s *session) undeclaredPages(t *testing.T, c *connectors.Collection, ask fu
 		}))
 	}
 	if !s.schema.Capabilities.Related {
-		for _, r := range relationsOf(s.oracle.schema, c) {
+		for _, r := range relationsOf(s.oracle.Schema(), c) {
 			s.refused(t, connectors.CodeUnsupported, ask(func(q *connectors.Select) {
 				q.Where = &connectors.Condition{Op: connectors.OpRelated, Relation: &r.Relation, Quantifier: connectors.QuantSome}
 			}))
@@ -126,7 +126,7 @@ func (s *session) undeclaredPages(t *testing.T, c *connectors.Collection, ask fu
 
 // malformed: shapes that mean nothing are refused and never read as "all".
 func (s *session) malformed(t *testing.T) {
-	c := s.oracle.schema.Collection(Customers)
+	c := s.oracle.Schema().Collection(Customers)
 	ask := func(change func(*connectors.Select)) *connectors.Query {
 		q := &connectors.Select{Collection: c.Name, Columns: []connectors.Column{{Field: "id"}}, Order: keyOrder(c)}
 		change(q)
@@ -168,7 +168,7 @@ func (s *session) malformed(t *testing.T) {
 
 // bound: MaxRows ends an answer, with an error that says so.
 func (s *session) bound(t *testing.T) {
-	c := s.oracle.schema.Collection(Customers)
+	c := s.oracle.Schema().Collection(Customers)
 	shape := *all(c)
 	shape.MaxRows = 60
 	if got, err := read(s.c, &connectors.Query{Select: shape.Seal()}); err != nil || len(got.rows) != 60 {
@@ -188,7 +188,7 @@ func (s *session) bound(t *testing.T) {
 func (s *session) cancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	q := s.everything(s.oracle.schema.Collection(Albums))
+	q := s.everything(s.oracle.Schema().Collection(Albums))
 	rows, err := s.c.Query(ctx, q)
 	if err == nil {
 		_, err = rows.Next(ctx)
@@ -198,7 +198,7 @@ func (s *session) cancelled(t *testing.T) {
 		t.Errorf("a query under a context that has ended: %v", describeError(err))
 	}
 	s.compare(t, q) // the connector is well after it
-	if c := s.oracle.schema.Collection(Customers); c.Acts[connectors.Create] != nil {
+	if c := s.oracle.Schema().Collection(Customers); c.Acts[connectors.Create] != nil {
 		change := &connectors.Change{Version: connectors.ChangeVersion, Steps: []connectors.Step{{ID: "c", Kind: connectors.Create,
 			Collection: Customers, Set: customer(7000).Fields}}}
 		_, err := s.c.Apply(ctx, nil, change)
@@ -219,7 +219,7 @@ func customer(id int64) connectors.Record {
 // snapshot: queries of one snapshot do not see what is written in between.
 func (h Harness) snapshot(t *testing.T) {
 	s := h.open(t)
-	c := s.oracle.schema.Collection(Customers)
+	c := s.oracle.Schema().Collection(Customers)
 	token := &connectors.Snapshot{}
 	defer token.End()
 	q := s.everything(c)

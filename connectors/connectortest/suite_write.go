@@ -68,7 +68,7 @@ func (s *session) sameRecords(t reporter, c *connectors.Change) {
 	t.Helper()
 	seen := map[string]bool{}
 	for _, step := range c.Steps {
-		if coll := s.oracle.schema.Collection(step.Collection); coll != nil && !seen[coll.Name] {
+		if coll := s.oracle.Schema().Collection(step.Collection); coll != nil && !seen[coll.Name] {
 			seen[coll.Name] = true
 			s.compare(t, s.everything(coll))
 		}
@@ -82,7 +82,7 @@ func (s *session) sameEffect(t reporter, c *connectors.Change, got, want *connec
 	}
 	for i := range got.Steps {
 		g, w := got.Steps[i], want.Steps[i]
-		coll := s.oracle.schema.Collection(c.Steps[i].Collection)
+		coll := s.oracle.Schema().Collection(c.Steps[i].Collection)
 		if g.Affected != w.Affected {
 			t.Fatalf("step %d affects %d records, not %d, of\n%s", i, g.Affected, w.Affected, showSteps(c.Steps))
 		}
@@ -163,18 +163,18 @@ func increment(field string, by connectors.Value) connectors.Assign {
 
 // writable tells whether any collection takes any write.
 func (s *session) writable() bool {
-	return slices.ContainsFunc(s.oracle.schema.Collections, func(c *connectors.Collection) bool { return len(c.Acts) > 0 })
+	return slices.ContainsFunc(s.oracle.Schema().Collections, func(c *connectors.Collection) bool { return len(c.Acts) > 0 })
 }
 
 // takes tells whether a collection takes an act.
 func (s *session) takes(collection string, kind connectors.StepKind) bool {
-	c := s.oracle.schema.Collection(collection)
+	c := s.oracle.Schema().Collection(collection)
 	return c != nil && c.Acts[kind] != nil
 }
 
 // full tells whether everything that the cases rest on is declared.
 func (s *session) full() bool {
-	for _, c := range s.oracle.schema.Collections {
+	for _, c := range s.oracle.Schema().Collections {
 		for _, kind := range []connectors.StepKind{connectors.Create, connectors.Update, connectors.Delete} {
 			if act := c.Acts[kind]; act == nil || !act.ByFilter && kind != connectors.Create || !act.Increment && kind == connectors.Update {
 				return false
@@ -217,7 +217,7 @@ func (h Harness) writes(t *testing.T) {
 
 // made: a key that the system makes is new, is told, and names the record.
 func (s *session) made(t *testing.T) {
-	c := s.oracle.schema.Collection(Albums)
+	c := s.oracle.Schema().Collection(Albums)
 	if !s.takes(Albums, connectors.Create) || !s.takes(Albums, connectors.Delete) || !c.Field("id").Default {
 		return
 	}
@@ -248,7 +248,7 @@ func (s *session) made(t *testing.T) {
 
 // refusedWrites: acts that are not declared are refused.
 func (s *session) refusedWrites(t *testing.T) {
-	for _, c := range s.oracle.schema.Collections {
+	for _, c := range s.oracle.Schema().Collections {
 		rec := SuiteData()[c.Name][0]
 		var key []connectors.Assign
 		for _, k := range c.Key {
@@ -310,7 +310,7 @@ func (s *session) previewed(t reporter, c *connectors.Change, code connectors.Co
 
 // versions: a write that names a version is done on that version only.
 func (s *session) versions(t *testing.T) {
-	c := s.oracle.schema.Collection(Customers)
+	c := s.oracle.Schema().Collection(Customers)
 	if !s.takes(Customers, connectors.Update) || !s.takes(Customers, connectors.Delete) {
 		return
 	}

@@ -1,4 +1,4 @@
-package connectortest
+package memory
 
 import (
 	"fmt"
@@ -141,14 +141,14 @@ func (t *table) keyOf(r *row, fields []string) (key string, ok bool) {
 		if v.IsNull() {
 			return "", false
 		}
-		appendIdentity(&b, t.field(name).Type.Leaf(), v)
+		AppendIdentity(&b, t.field(name).Type.Leaf(), v)
 	}
 	return b.String(), true
 }
 
-// appendIdentity writes a value so that equal values, and only they, have equal
+// AppendIdentity writes a value so that equal values, and only they, have equal
 // text: decimals without their trailing zeros.
-func appendIdentity(b *strings.Builder, leaf connectors.Scalar, v connectors.Value) {
+func AppendIdentity(b *strings.Builder, leaf connectors.Scalar, v connectors.Value) {
 	text := v.Text
 	if leaf == connectors.ScalarDecimal && v.Kind != connectors.KindNull {
 		text = numberOf(v).String()

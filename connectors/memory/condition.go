@@ -1,4 +1,4 @@
-package connectortest
+package memory
 
 import (
 	"encoding/json"
@@ -163,7 +163,7 @@ func (k *compiler) join(t *table, rel *connectors.Relation) (others func(*state,
 			if v.IsNull() {
 				return nil
 			}
-			appendIdentity(&b, other.field(rel.On[i]).Type.Leaf(), v)
+			AppendIdentity(&b, other.field(rel.On[i]).Type.Leaf(), v)
 		}
 		return index[b.String()]
 	}, other, nil
@@ -219,7 +219,7 @@ func (k *compiler) test(f *connectors.Field, op connectors.Op, operand connector
 			if v.IsNull() || want.IsNull() {
 				return isUnknown
 			}
-			return truthOf(holds(op, compare(leaf, v, want)))
+			return truthOf(holds(op, Compare(leaf, v, want)))
 		}, nil
 	}
 	if operand.Kind == connectors.KindNull {
@@ -283,7 +283,7 @@ func membership(f *connectors.Field, op connectors.Op, operand connectors.Value)
 			return isUnknown
 		}
 		for _, i := range items {
-			if compare(leaf, v, i) == 0 {
+			if Compare(leaf, v, i) == 0 {
 				return isTrue
 			}
 		}

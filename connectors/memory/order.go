@@ -1,4 +1,4 @@
-package connectortest
+package memory
 
 import (
 	"slices"
@@ -103,9 +103,9 @@ func (t orderTerm) compare(a, b connectors.Value) int {
 		return 1
 	}
 	if t.desc {
-		return -compare(t.leaf, a, b)
+		return -Compare(t.leaf, a, b)
 	}
-	return compare(t.leaf, a, b)
+	return Compare(t.leaf, a, b)
 }
 
 // page compiles Select.Page: what it keeps of sorted rows.

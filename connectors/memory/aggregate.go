@@ -1,4 +1,4 @@
-package connectortest
+package memory
 
 import (
 	"slices"
@@ -141,7 +141,7 @@ func groupsOf(t *table, fields []string, rows []*row, bound bool) [][]*row {
 	for _, r := range rows {
 		var b strings.Builder
 		for _, name := range fields {
-			appendIdentity(&b, t.field(name).Type.Leaf(), t.value(r, name))
+			AppendIdentity(&b, t.field(name).Type.Leaf(), t.value(r, name))
 		}
 		i, ok := index[b.String()]
 		if !ok {
@@ -182,7 +182,7 @@ func aggregateOf(t *table, v connectors.AggregateValue) (aggregated, error) {
 
 // reduce computes a function over values of one scalar, at least one.
 func reduce(fn connectors.AggregateFunc, leaf connectors.Scalar, values []connectors.Value) connectors.Value {
-	order := func(a, b connectors.Value) int { return compare(leaf, a, b) }
+	order := func(a, b connectors.Value) int { return Compare(leaf, a, b) }
 	switch fn {
 	case connectors.AggMin:
 		return slices.MinFunc(values, order)

@@ -1,4 +1,4 @@
-package connectortest
+package memory
 
 import (
 	"context"
@@ -157,7 +157,7 @@ func (k *compiler) bind(t *table, q *connectors.Query) ([][]*row, error) {
 			matches := true
 			for i, name := range fields {
 				v := t.value(r, name)
-				matches = matches && !v.IsNull() && !want[i].IsNull() && compare(t.field(name).Type.Leaf(), v, want[i]) == 0
+				matches = matches && !v.IsNull() && !want[i].IsNull() && Compare(t.field(name).Type.Leaf(), v, want[i]) == 0
 			}
 			if matches {
 				groups[n] = append(groups[n], r)

@@ -1,4 +1,4 @@
-package connectortest
+package memory
 
 import (
 	"bytes"
@@ -52,10 +52,12 @@ func canon(t connectors.TypeRef, v connectors.Value) (connectors.Value, error) {
 		}
 		return connectors.ListOf(out...), nil
 	}
-	return canonScalar(t.Leaf(), v)
+	return Canonical(t.Leaf(), v)
 }
 
-func canonScalar(leaf connectors.Scalar, v connectors.Value) (connectors.Value, error) {
+// Canonical brings a value of the scalar to the one form in which it is kept,
+// compared and written.
+func Canonical(leaf connectors.Scalar, v connectors.Value) (connectors.Value, error) {
 	wrong := func() (connectors.Value, error) {
 		return v, fmt.Errorf("a %s is wanted, this is %s", leaf, v.Kind)
 	}
@@ -145,8 +147,8 @@ func canonJSON(v connectors.Value) (connectors.Value, error) {
 
 func decimalText(d decimal.Decimal) string { return d.StringFixed(max(0, -d.Exponent())) }
 
-// compare orders two values of one scalar that are not null.
-func compare(leaf connectors.Scalar, a, b connectors.Value) int {
+// Compare orders two values of one scalar that are not null.
+func Compare(leaf connectors.Scalar, a, b connectors.Value) int {
 	switch leaf {
 	case connectors.ScalarInt, connectors.ScalarSafeInt, connectors.ScalarBigInt:
 		x, okX := a.Int64()

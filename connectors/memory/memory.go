@@ -1,4 +1,10 @@
-package connectortest
+// Package memory is a system of record that lives in this process: records in
+// maps, functions in Go. Policy tests run over it, and it is the oracle of the
+// conformance suite that every connector runs.
+//
+// It must not know GraphQL, policy, proposals, configuration or any other
+// connector.
+package memory
 
 import (
 	"context"
@@ -44,10 +50,10 @@ type Memory struct {
 // not apply changes to it. Args is an object of the arguments given.
 type Func func(ctx context.Context, args connectors.Value) (connectors.Value, error)
 
-// NewMemory makes a connector of the schema that holds the records, by
-// collection. Fields that a record does not hold are null. It panics on records
-// that do not fit the schema, which is a mistake in the test.
-func NewMemory(schema *connectors.Schema, data map[string][]connectors.Record) *Memory {
+// New makes a connector of the schema that holds the records, by collection.
+// Fields that a record does not hold are null. It fails with a *RecordError on
+// records that do not fit the schema.
+func New(schema *connectors.Schema, data map[string][]connectors.Record) (*Memory, error) {
 	m := &Memory{schema: schema, Now: time.Now}
 	m.faults.init()
 	m.events.init()
@@ -55,24 +61,62 @@ func NewMemory(schema *connectors.Schema, data map[string][]connectors.Record) *
 	for name, records := range data {
 		t := st.tables[name]
 		if t == nil {
-			panic(fmt.Sprintf("connectortest: the schema has no collection %q", name))
+			return nil, &RecordError{Collection: name, Index: -1, Problem: "the schema has no such collection"}
 		}
 		for i := range records {
 			r, err := t.load(&records[i])
 			if err != nil {
-				panic(fmt.Sprintf("connectortest: record %d of %s: %v", i, name, err))
+				return nil, &RecordError{Collection: name, Index: i, Problem: err.Error()}
 			}
 			t.rows = append(t.rows, r)
 		}
 	}
 	for _, t := range st.tables {
 		if err := st.constraints(t, nil); err != nil {
-			panic(fmt.Sprintf("connectortest: the records of %s: %v", t.meta.Name, err))
+			return nil, &RecordError{Collection: t.meta.Name, Index: -1, Problem: err.Error()}
 		}
 	}
 	m.state.Store(st)
-	return m
+	return m, nil
 }
+
+// A RecordError says which record does not fit the schema, and why. Index is -1
+// where it is the records together.
+type RecordError struct {
+	Collection string
+	Index      int
+	Problem    string
+}
+
+// Error names the record.
+func (e *RecordError) Error() string {
+	if e.Index < 0 {
+		return fmt.Sprintf("the records of %s: %s", e.Collection, e.Problem)
+	}
+	return fmt.Sprintf("record %d of %s: %s", e.Index+1, e.Collection, e.Problem)
+}
+
+// Positions are the values by which each record of a collection stands in an
+// order, in the order of Records: what a cursor holds.
+func (m *Memory) Positions(collection string, order []connectors.OrderTerm) ([][]connectors.Value, error) {
+	st := m.state.Load()
+	t := st.tables[collection]
+	if t == nil {
+		return nil, unsupported("there is no collection %q", collection)
+	}
+	compiled, err := (&compiler{schema: m.schema, st: st, nullsLow: m.NullsLow}).order(t, order)
+	if err != nil {
+		return nil, err
+	}
+	out := make([][]connectors.Value, len(t.rows))
+	for i, r := range t.rows {
+		out[i] = compiled.values(st, r)
+	}
+	return out, nil
+}
+
+// Schema is what it was made with. It must not be changed.
+func (m *Memory) Schema() *connectors.Schema { return m.schema }
 
 // Handle sets the code of a declared function.
 func (m *Memory) Handle(function string, f Func) { m.funcs.Store(function, f) }

@@ -1,4 +1,4 @@
-package connectortest
+package memory
 
 import (
 	"slices"
@@ -218,7 +218,7 @@ func byKey(t *table, key []connectors.Assign) (*row, error) {
 	}
 	for _, r := range t.rows {
 		if !slices.ContainsFunc(t.meta.Key, func(k string) bool {
-			return compare(t.field(k).Type.Leaf(), t.value(r, k), want[k]) != 0
+			return Compare(t.field(k).Type.Leaf(), t.value(r, k), want[k]) != 0
 		}) {
 			return r, nil
 		}
@@ -229,7 +229,7 @@ func byKey(t *table, key []connectors.Assign) (*row, error) {
 func sortByKey(t *table, rows []*row) {
 	slices.SortStableFunc(rows, func(a, b *row) int {
 		for _, k := range t.meta.Key {
-			if c := compare(t.field(k).Type.Leaf(), t.value(a, k), t.value(b, k)); c != 0 {
+			if c := Compare(t.field(k).Type.Leaf(), t.value(a, k), t.value(b, k)); c != 0 {
 				return c
 			}
 		}

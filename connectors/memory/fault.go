@@ -1,4 +1,4 @@
-package connectortest
+package memory
 
 import (
 	"context"
