@@ -42,6 +42,7 @@ var imports = map[string][]string{
 	"proposals/proposalstest":  {"connectors", "policy", "policy/audit", "proposals"},
 	"store":                    {"connectors", "policy", "policy/*", "graph/catalog", "proposals"},
 	"console":                  {},
+	"console/browsertest":      {},
 	"examples/demo":            {},
 	"examples/desk":            {},
 	"examples/shop":            {},

@@ -3,9 +3,6 @@ package console_test
 import (
 	"bufio"
 	"bytes"
-	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
@@ -15,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/countersign/countersign/console/browsertest"
 )
 
 // The browser tests start the demo as a user does and look at its pages in a
@@ -25,7 +24,7 @@ import (
 // COUNTERSIGN_TEST_SHOTS=DIR keeps pictures of what they saw.
 func TestBrowser(t *testing.T) {
 	demo := startDemo(t)
-	scripts := install(t)
+	scripts := browsertest.Install(t, "testdata/browser")
 	for _, name := range []string{"inbox", "explorer", "payloads"} {
 		script(t, scripts, demo, name)
 	}
@@ -87,7 +86,7 @@ func startDemo(t *testing.T, flags ...string) []byte {
 		t.Fatal(err)
 	}
 	demo["link"] = <-link
-	demo["chromium"] = find(t, "chromium", "chromium-browser", "google-chrome")
+	demo["chromium"] = browsertest.Find(t, "chromium", "chromium-browser", "google-chrome")
 	demo["shots"] = os.Getenv("COUNTERSIGN_TEST_SHOTS")
 	out, err := json.Marshal(demo)
 	if err != nil {
@@ -108,86 +107,4 @@ func follow(r io.Reader, link chan<- string) string {
 		}
 	}
 	return all.String()
-}
-
-func find(t *testing.T, names ...string) string {
-	t.Helper()
-	for _, name := range names {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	t.Fatalf("none of %v is installed; .ci/setup installs what the tests need", names)
-	return ""
-}
-
-// install puts the scripts into a folder with the library they use. The library
-// is kept in the user's cache, by the digest of the lock, so that a second run
-// asks no registry.
-func install(t *testing.T) string {
-	t.Helper()
-	files, err := filepath.Glob("testdata/browser/*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	for _, name := range files {
-		data, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, filepath.Base(name)), data, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	lock, err := os.ReadFile("testdata/browser/package-lock.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		cache = os.TempDir()
-	}
-	sum := sha256.Sum256(lock)
-	kept := filepath.Join(cache, "countersign-test", "browser-"+hex.EncodeToString(sum[:8]))
-	if _, err := os.Stat(kept); errors.Is(err, os.ErrNotExist) {
-		fetch(t.Context(), t, kept)
-	}
-	if err := os.Symlink(filepath.Join(kept, "node_modules"), filepath.Join(dir, "node_modules")); err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
-// fetch installs exactly what the lock names. A half-done installation is never
-// taken for a whole one: the folder gets its name last.
-func fetch(ctx context.Context, t *testing.T, kept string) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(kept), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	tmp, err := os.MkdirTemp(filepath.Dir(kept), "new-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(tmp)
-	for _, name := range []string{"package.json", "package-lock.json"} {
-		data, err := os.ReadFile(filepath.Join("testdata/browser", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(tmp, name), data, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	cmd := exec.CommandContext(ctx, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-	cmd.Dir = tmp
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("npm ci: %v\n%s", err, out)
-	}
-	if err := os.Rename(tmp, kept); err != nil {
-		if _, there := os.Stat(kept); there != nil {
-			t.Fatal(err)
-		}
-	}
 }

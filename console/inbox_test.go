@@ -1,6 +1,10 @@
 package console_test
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/countersign/countersign/console/browsertest"
+)
 
 // TestInbox looks at what the inbox does while somebody works in it: events that
 // come in between, a withdrawal, a server that goes away, a session that ends.
@@ -8,7 +12,7 @@ import "testing"
 // may come in while they look at the first of them.
 func TestInbox(t *testing.T) {
 	demo := startDemo(t, "--quiet")
-	scripts := install(t)
+	scripts := browsertest.Install(t, "testdata/browser")
 	for _, name := range []string{"between", "withdraw", "settle", "keyboard", "away", "session"} {
 		script(t, scripts, demo, name)
 	}

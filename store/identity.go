@@ -116,6 +116,9 @@ func (s *Store) SaveIdentity(ctx context.Context, change identity.Change) error 
 				return err
 			}
 		}
+		if err := s.saveBonds(ctx, q, change); err != nil {
+			return err
+		}
 		return s.saveNotes(ctx, q, change.Notes)
 	})
 	if errors.Is(err, proposals.ErrConflict) {
@@ -129,11 +132,11 @@ func (s *Store) saveRecord(ctx context.Context, q querier, r *identity.Record) e
 	if err != nil {
 		return err
 	}
-	query := `UPDATE principal SET kind = $3, doc = $4, version = version + 1 WHERE tenant = $1 AND id = $2 AND version = $5`
-	args := []any{r.Tenant, r.ID, string(r.Kind), string(doc), r.Version}
+	query := `UPDATE principal SET kind = $3, doc = $4, refresh_at = $5, version = version + 1 WHERE tenant = $1 AND id = $2 AND version = $6`
+	args := []any{r.Tenant, r.ID, string(r.Kind), string(doc), micros(r.RefreshAt()), r.Version}
 	if r.Version == 0 {
-		query = `INSERT INTO principal (tenant, id, kind, doc, version) VALUES ($1, $2, $3, $4, 1)`
-		args = args[:4]
+		query = `INSERT INTO principal (tenant, id, kind, doc, refresh_at, version) VALUES ($1, $2, $3, $4, $5, 1)`
+		args = args[:5]
 	}
 	return s.swapped(q.ExecContext(ctx, query, args...))
 }
@@ -152,6 +155,67 @@ func (s *Store) saveCredential(ctx context.Context, q querier, c *identity.Crede
 		args = args[:8]
 	}
 	return s.swapped(q.ExecContext(ctx, query, args...))
+}
+
+// DueRecords implements identity.Store.
+func (s *Store) DueRecords(ctx context.Context, now time.Time, limit int) ([]*identity.Record, error) {
+	return s.principals(ctx, `refresh_at > 0 AND refresh_at <= $1 ORDER BY refresh_at LIMIT $2`, micros(now), limit)
+}
+
+// Bonds implements identity.Store.
+func (s *Store) Bonds(ctx context.Context, tenant string) ([]identity.Bond, error) {
+	return collect(ctx, s, s.read, func(scan scanner) (identity.Bond, error) {
+		b := identity.Bond{Tenant: tenant}
+		var at int64
+		err := scan(&b.A, &b.B, &b.How, &b.By, &at)
+		b.At = fromMicros(at)
+		return b, err
+	}, `SELECT a, b, how, by_id, at FROM bond WHERE tenant = $1 AND a < b ORDER BY a, b`, tenant)
+}
+
+// Persons implements identity.Store: of all accounts that bonds lead to,
+// itself among them, the first by id stands for the person.
+func (s *Store) Persons(ctx context.Context, tenant string, ids []string) (map[string]string, error) {
+	out := make(map[string]string, len(ids))
+	for _, id := range ids {
+		out[id] = id
+	}
+	if len(ids) == 0 {
+		return out, nil
+	}
+	var w where
+	w.and("tenant = ?", tenant)
+	w.in("a", ids)
+	type step struct{ from, to string }
+	// UNION forgets what was reached before, so circles end.
+	steps, err := collect(ctx, s, s.read, func(scan scanner) (step, error) {
+		var x step
+		return x, scan(&x.from, &x.to)
+	}, `WITH RECURSIVE reached (origin, id) AS (
+			SELECT a, b FROM bond WHERE `+w.String()+`
+			UNION SELECT reached.origin, bond.b FROM reached JOIN bond ON bond.tenant = $1 AND bond.a = reached.id)
+		SELECT origin, MIN(id) FROM reached GROUP BY origin`, w.args...)
+	for _, x := range steps {
+		out[x.from] = x.to
+	}
+	return out, err
+}
+
+func (s *Store) saveBonds(ctx context.Context, q querier, change identity.Change) error {
+	for _, b := range change.Bonds {
+		for _, ends := range [][2]string{{b.A, b.B}, {b.B, b.A}} {
+			if _, err := q.ExecContext(ctx, `INSERT INTO bond (tenant, a, b, how, by_id, at) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (tenant, a, b) DO NOTHING`,
+				b.Tenant, ends[0], ends[1], b.How, b.By, micros(b.At)); err != nil {
+				return s.fail(err)
+			}
+		}
+	}
+	for _, b := range change.Unbonds {
+		if _, err := q.ExecContext(ctx, `DELETE FROM bond WHERE tenant = $1 AND (a = $2 AND b = $3 OR a = $3 AND b = $2)`, b.Tenant, b.A, b.B); err != nil {
+			return s.fail(err)
+		}
+	}
+	return nil
 }
 
 // swapped is ErrConflict where a compare-and-swap found no row.

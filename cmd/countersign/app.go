@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -103,7 +104,7 @@ func openApp(ctx context.Context, p *project, dataDir string, log *slog.Logger) 
 
 // assemble makes everything above the store and the sources.
 func (a *app) assemble(p *project, exec *execute.Executor, issuer *connectors.Issuer, keys *store.Keyring) (err error) {
-	if a.identity, err = identity.New(identityConfig(p.cfg), a.store, identity.Options{}); err != nil {
+	if a.identity, err = identity.New(identityConfig(p.cfg), a.store, identity.Options{Sealer: keys}); err != nil {
 		return err
 	}
 	current, byID, err := keys.DeriveAll("proposals")
@@ -172,16 +173,23 @@ func openStore(ctx context.Context, cfg *config.Config, dataDir string, mode sto
 
 func identityConfig(cfg *config.Config) identity.Config {
 	out := identity.Config{MaxAge: cfg.Identity.MaxAge, LocalUsers: cfg.Identity.LocalUsers, APIKeyMaxAge: cfg.Identity.APIKeys.MaxAge,
-		Sessions: identity.Sessions{Idle: cfg.Identity.Sessions.Idle, Max: cfg.Identity.Sessions.Max}, Agents: map[string]identity.Agent{}, PlainHTTP: true}
+		Sessions: identity.Sessions{Idle: cfg.Identity.Sessions.Idle, Max: cfg.Identity.Sessions.Max, Fresh: cfg.Identity.Sessions.Fresh}, Agents: map[string]identity.Agent{}, PlainHTTP: true}
 	if u, err := url.Parse(cfg.URL); err == nil && u.Scheme == "https" {
 		out.PlainHTTP = false
+	}
+	if cfg.URL != "" {
+		out.RedirectURL = strings.TrimSuffix(cfg.URL, "/") + gateway.CallbackPath
 	}
 	for name, ag := range cfg.Agents.Values {
 		out.Agents[name] = identity.Agent{Owner: ag.Owner, Purpose: ag.Purpose, Roles: ag.Roles, ActsFor: identity.ActsFor(ag.ActsFor)}
 	}
 	for _, is := range cfg.Identity.Issuers {
-		out.Issuers = append(out.Issuers, identity.Issuer{Issuer: is.Issuer, Audience: is.Audience, Kind: policy.PrincipalKind(is.Kind), Subject: is.Subject,
-			Roles: identity.Roles{Fixed: is.Roles.Fixed, From: is.Roles.From, Map: is.Roles.Map}, Claims: is.Claims, Tenant: is.Tenant})
+		issuer := identity.Issuer{Issuer: is.Issuer, Audience: is.Audience, Interactive: is.Interactive, Kind: policy.PrincipalKind(is.Kind), Subject: is.Subject,
+			Roles: identity.Roles{Fixed: is.Roles.Fixed, From: is.Roles.From, Map: is.Roles.Map}, Claims: is.Claims, Tenant: is.Tenant, Skew: is.Skew}
+		if is.SignIn != nil {
+			issuer.Flow = &identity.Flow{ClientID: is.SignIn.ClientID, ClientSecret: is.SignIn.ClientSecret, Scopes: is.SignIn.Scopes}
+		}
+		out.Issuers = append(out.Issuers, issuer)
 	}
 	return out
 }
@@ -265,6 +273,10 @@ func (a *app) run(ctx context.Context) error {
 		})
 	}
 	background("sources", func(ctx context.Context) error { a.sources.run(ctx); return nil })
+	background("directory", func(ctx context.Context) error {
+		a.identity.Run(ctx, func(err error) { a.log.Warn("asking providers again about people", "error", err) })
+		return nil
+	})
 	background("audit", func(ctx context.Context) error { a.sealer.Run(ctx); return nil })
 	background("journal", func(ctx context.Context) error { a.journal.Run(ctx); return nil })
 	background("proposals", a.service.Run)

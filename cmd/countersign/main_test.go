@@ -198,7 +198,7 @@ func serveFailing(t testing.TB, p *site, env ...string) *node {
 }
 
 // within starts the gateway of a project in this process.
-func within(t testing.TB, p *site) *node {
+func within(t testing.TB, p *site, more ...string) *node {
 	t.Helper()
 	n := &node{stdout: &output{}, stderr: &output{}, ended: make(chan struct{})}
 	var ctx context.Context
@@ -206,7 +206,7 @@ func within(t testing.TB, p *site) *node {
 	e := &env{ctx: ctx, stdin: strings.NewReader(""), stdout: n.stdout, stderr: n.stderr, getenv: os.Getenv}
 	go func() {
 		defer close(n.ended)
-		n.code = run(e, p.arguments())
+		n.code = run(e, append(p.arguments(), more...))
 	}()
 	t.Cleanup(func() { n.stop(t) })
 	return n.serving(t)

@@ -7,7 +7,57 @@ const target = () => {
   return /^\/(?![/\\])/.test(to) ? to : "/";
 };
 
-document.getElementById("ended").hidden = !new URLSearchParams(location.search).has("ended");
+const query = new URLSearchParams(location.search);
+document.getElementById("ended").hidden = !query.has("ended");
+
+// Why a sign-in at a provider came to nothing. The address holds one of these
+// words and never a sentence: an address may come from anybody.
+const problems = {
+  denied: "The provider did not let you in, or you did not agree. Nothing was done here.",
+  over: "This sign-in was not begun in this browser, took too long, or was used already. Begin again.",
+  provider: "The provider's answer is not good, so you were not signed in. Tell your administrator; the server's log says what it was.",
+  unavailable: "The provider cannot be reached right now. Try again in a moment.",
+  email: "The provider does not say that your e-mail address is verified, and it is needed here. Verify it there, then begin again.",
+  tenant: "The provider does not say which organisation you belong to, and it is needed here. Ask your administrator.",
+  stale: "A new proof of who you are was asked for, and the provider gave none. Sign in with a password, or ask your administrator.",
+  suspended: "Your account is suspended here. An administrator can resume it.",
+  noroles: "You are signed in, but nobody gave you a role here, so there is nothing you may see. Ask your administrator for one, then sign in again.",
+};
+if (problems[query.get("problem")]) {
+  problem.textContent = problems[query.get("problem")];
+  problem.hidden = false;
+}
+const goOn = document.getElementById("go-on");
+if (query.get("problem") === "noroles") {
+  goOn.hidden = false;
+  goOn.firstElementChild.href = target();
+}
+
+// Buttons for the providers that are configured. fresh: somebody is to prove
+// anew who they are.
+const providers = document.getElementById("providers");
+async function offer() {
+  let answer;
+  try {
+    answer = await (await fetch("/auth/providers", { credentials: "same-origin" })).json();
+  } catch {
+    return; // the form is there; what is wrong shows when it is sent
+  }
+  for (const { id, name } of answer.providers) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = "Sign in with " + name;
+    button.addEventListener("click", async () => {
+      problem.hidden = true;
+      const { ok, answer } = await post("/auth/provider", { issuer: id, to: target(), fresh: query.has("fresh") });
+      if (ok) location.assign(answer.url);
+      else show(answer);
+    });
+    providers.append(button);
+  }
+  providers.hidden = answer.providers.length === 0;
+  if (!answer.password) form.hidden = true;
+}
 
 function show(answer) {
   problem.textContent = (answer.error && answer.error.message) || "That did not work.";
@@ -22,6 +72,8 @@ form.addEventListener("submit", async (event) => {
   if (ok) location.assign(target());
   else show(answer);
 });
+
+if (!new URLSearchParams(location.hash.slice(1)).get("link")) offer();
 
 // A link carries its token behind the #, which no server and no log sees, and
 // is used by a press of the button, never by opening it.

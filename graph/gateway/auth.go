@@ -20,6 +20,9 @@ const maxAuthBody = 16 << 10
 
 func (g *Gateway) authRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("POST /auth/sign-in", authEndpoint(g, g.signIn))
+	mux.HandleFunc("GET /auth/providers", g.serveProviders)
+	mux.HandleFunc("POST /auth/provider", authEndpoint(g, g.startProvider))
+	mux.HandleFunc("GET "+CallbackPath, g.finishProvider)
 	mux.HandleFunc("POST /auth/link", authEndpoint(g, g.redeemLink))
 	mux.HandleFunc("POST /auth/sign-out", authEndpoint(g, g.signOut))
 	mux.HandleFunc("POST /auth/device", authEndpoint(g, g.startDevice))

@@ -34,35 +34,34 @@ func (s *Service) Authenticate(ctx context.Context, c Credentials) (*policy.Prin
 		}
 	}
 	kind := formOf(token)
-	if c.Malformed || kind == formUnknown || kind == formLink || kind == formDevice || (c.ByCookie() && kind != formSession) {
+	if c.Malformed || kind == formUnknown || kind == formLink || kind == formDevice || kind == formBrowser || (c.ByCookie() && kind != formSession) {
 		return nil, invalid("not a bearer token")
 	}
 	hash := hashToken(token)
 	gen, begun := s.cache.generation(), s.clock()
-	entry, lives, err := s.load(ctx, kind, token, hash)
+	p, lives, err := s.load(ctx, kind, token, hash)
 	if err != nil {
 		return nil, err
 	}
-	s.cache.put(hash, gen, begun, entry, lives)
-	return entry.principal, nil
+	s.cache.put(hash, gen, p, begun.Add(min(cacheAge, lives)))
+	return p, nil
 }
 
 // load asks the store, or verifies a JWT. lives is how long the answer holds at
 // most.
-func (s *Service) load(ctx context.Context, kind form, token, hash string) (cached, time.Duration, error) {
+func (s *Service) load(ctx context.Context, kind form, token, hash string) (*policy.Principal, time.Duration, error) {
 	if kind == formJWT {
-		p, lives, err := s.authenticateJWT(ctx, token)
-		return cached{principal: p}, lives, err
+		return s.authenticateJWT(ctx, token, hash)
 	}
 	c, now, err := s.store.Credential(ctx, hash)
 	if errors.Is(err, ErrNotFound) {
-		return cached{}, 0, invalid("unknown token")
+		return nil, 0, invalid("unknown token")
 	}
 	if err != nil {
-		return cached{}, 0, err
+		return nil, 0, err
 	}
 	if !c.live(now) {
-		return cached{}, 0, invalid("spent, revoked or expired")
+		return nil, 0, invalid("spent, revoked or expired")
 	}
 	lives := c.ExpiresAt.Sub(now)
 	var p *policy.Principal
@@ -78,7 +77,7 @@ func (s *Service) load(ctx context.Context, kind form, token, hash string) (cach
 	if err == nil && lives <= 0 {
 		err = invalid("older than the configured maximum")
 	}
-	return cached{principal: p, id: c.ID}, lives, err
+	return p, lives, err
 }
 
 func (s *Service) sessionPrincipal(ctx context.Context, c *Credential, now time.Time) (*policy.Principal, error) {

@@ -3,8 +3,6 @@ package identity
 import (
 	"sync"
 	"time"
-
-	"github.com/countersign/countersign/policy"
 )
 
 // cacheAge is how long an answer may be reused: a revocation holds within it,
@@ -14,47 +12,46 @@ const cacheAge = time.Second
 // cacheSize bounds how many answers are kept.
 const cacheSize = 10_000
 
-// A cache holds who a token was found to be, by the token's digest. Only valid
-// ones: an answer of it is at most a second old.
-type cache struct {
+// A cache holds what was found of a token, by the token's digest: who it is of,
+// for a second, and what a verified JWT says, until it is over. Only valid ones
+// are in it.
+type cache[V any] struct {
 	now func() time.Time
 	mu  sync.RWMutex
-	m   map[string]cached
+	m   map[string]cached[V]
 	gen uint64 // counts the times something was dropped
 }
 
-type cached struct {
-	principal *policy.Principal
-	until     time.Time
-	id        string // of the credential; "" for JWTs
+type cached[V any] struct {
+	value V
+	until time.Time
 }
 
-func newCache(now func() time.Time) *cache {
-	return &cache{now: now, m: map[string]cached{}}
+func newCache[V any](now func() time.Time) *cache[V] {
+	return &cache[V]{now: now, m: map[string]cached[V]{}}
 }
 
-func (c *cache) get(hash []byte) *policy.Principal {
+// get answers the zero value where there is nothing that still holds.
+func (c *cache[V]) get(hash []byte) (value V) {
 	c.mu.RLock()
 	e, ok := c.m[string(hash)]
 	c.mu.RUnlock()
 	if !ok || !c.now().Before(e.until) {
-		return nil
+		return value
 	}
-	return e.principal
+	return e.value
 }
 
 // generation is asked before the store is read, and given to put: an answer
 // that was read before something was dropped is not kept.
-func (c *cache) generation() uint64 {
+func (c *cache[V]) generation() uint64 {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return c.gen
 }
 
-// put keeps an answer for at most cacheAge from begun, the time before the
-// store was read.
-func (c *cache) put(hash string, gen uint64, begun time.Time, e cached, lives time.Duration) {
-	e.until = begun.Add(min(cacheAge, lives))
+// put keeps an answer that was asked for in a generation, until a time.
+func (c *cache[V]) put(hash string, gen uint64, value V, until time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if gen != c.gen {
@@ -63,11 +60,11 @@ func (c *cache) put(hash string, gen uint64, begun time.Time, e cached, lives ti
 	if len(c.m) >= cacheSize {
 		c.evict()
 	}
-	c.m[hash] = e
+	c.m[hash] = cached[V]{value: value, until: until}
 }
 
 // evict makes room: what is over goes, and where that is nothing, anything.
-func (c *cache) evict() {
+func (c *cache[V]) evict() {
 	now := c.now()
 	for hash, e := range c.m {
 		if !now.Before(e.until) {
@@ -84,7 +81,7 @@ func (c *cache) evict() {
 
 // drop forgets everything: somebody's rights or credentials changed on this
 // node, and hold at once here.
-func (c *cache) drop() {
+func (c *cache[V]) drop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.gen++

@@ -44,6 +44,9 @@ type Config struct {
 	APIKeyMaxAge time.Duration
 	// Agents by name, without "agent:".
 	Agents map[string]Agent
+	// RedirectURL is where a provider sends the browser back to; needed where
+	// people sign in at one.
+	RedirectURL string
 	// PlainHTTP: the public address is http. Browsers keep no __Host- cookie
 	// then, so the session's cookie has another name.
 	PlainHTTP bool
@@ -106,11 +109,20 @@ type Service struct {
 	cfg     Config
 	store   Store
 	clock   func() time.Time
-	cache   *cache
+	cache   *cache[*policy.Principal]
 	limits  *limiter
 	hashing chan struct{} // bounds the memory of concurrent password hashes
 	decoy   string        // a hash that no password has
 	issuers map[string]*verifier
+	github  *gitHub // nil: nobody signs in there
+	sealer  Sealer
+}
+
+// A Sealer encrypts what is kept, bound to a purpose and a place, and decrypts
+// it again.
+type Sealer interface {
+	Seal(purpose string, place, plain []byte) ([]byte, error)
+	Open(purpose string, place, sealed []byte) ([]byte, error)
 }
 
 // Options of New, for tests and unusual networks.
@@ -118,8 +130,12 @@ type Options struct {
 	// Now is the clock of the cache and the limits; time.Now. Lifetimes are
 	// judged by the store's clock.
 	Now func() time.Time
-	// HTTP fetches issuers' keys; a client with a timeout of 10s.
+	// HTTP asks issuers; a client with a timeout of 10s.
 	HTTP *http.Client
+	// Sealer encrypts refresh tokens; nil: none is kept.
+	Sealer Sealer
+	// GitHub is where GitHub is, instead of where it is.
+	GitHub GitHubAddresses
 }
 
 // namePattern is what local names may be: they become ids and stand in policy
@@ -127,6 +143,9 @@ type Options struct {
 var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._+-]*(@[a-z0-9][a-z0-9.-]*)?$`)
 
 const maxName = 200
+
+// tenantPattern is what a tenant may be called: it stands in keys and hashes.
+var tenantPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:@/-]{0,99}$`)
 
 // New checks the configuration and makes a Service. It does no I/O: issuers are
 // asked for their keys when their first token comes.
@@ -145,8 +164,8 @@ func New(cfg Config, store Store, opts Options) (*Service, error) {
 	if opts.HTTP == nil {
 		opts.HTTP = &http.Client{Timeout: 10 * time.Second}
 	}
-	s := &Service{cfg: cfg, store: store, clock: opts.Now, hashing: make(chan struct{}, 2), issuers: map[string]*verifier{}}
-	s.cache = newCache(opts.Now)
+	s := &Service{cfg: cfg, store: store, clock: opts.Now, hashing: make(chan struct{}, 2), issuers: map[string]*verifier{}, sealer: opts.Sealer}
+	s.cache = newCache[*policy.Principal](opts.Now)
 	s.limits = newLimiter(opts.Now)
 	var errs []error
 	for name, agent := range cfg.Agents {
@@ -157,8 +176,14 @@ func New(cfg Config, store Store, opts Options) (*Service, error) {
 		if err == nil && s.issuers[issuer.Issuer] != nil {
 			err = fmt.Errorf("identity.issuers: %s stands there twice", issuer.Issuer)
 		}
+		if err == nil && issuer.Flow != nil && cfg.RedirectURL == "" {
+			err = errors.New("identity.issuers: signIn needs the public address of this server (url), which the provider sends browsers back to")
+		}
 		s.issuers[issuer.Issuer] = v
 		errs = append(errs, err)
+	}
+	if v := s.issuers[GitHubIssuer]; v != nil {
+		s.github = newGitHub(v, opts.GitHub)
 	}
 	// The decoy costs as much as a real hash and is none of a password.
 	s.decoy = cfg.Password.encode(make([]byte, saltSize), make([]byte, hashSize))

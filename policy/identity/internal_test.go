@@ -13,7 +13,7 @@ import (
 // FuzzToken holds that the outer form of a token has one spelling: whatever is
 // recognised is exactly what newToken would write.
 func FuzzToken(f *testing.F) {
-	for _, prefix := range []string{sessionPrefix, keyPrefix, linkPrefix, devicePrefix} {
+	for _, prefix := range []string{sessionPrefix, keyPrefix, linkPrefix, devicePrefix, browserPrefix} {
 		token, _, err := newToken(prefix)
 		if err != nil {
 			f.Fatal(err)
@@ -37,6 +37,8 @@ func FuzzToken(f *testing.F) {
 			prefix = linkPrefix
 		case formDevice:
 			prefix = devicePrefix
+		case formBrowser:
+			prefix = browserPrefix
 		case formJWT:
 			if strings.Count(text, ".") != 2 || len(text) > maxToken {
 				t.Fatalf("%q is no JWT", text)
@@ -105,9 +107,9 @@ func TestPassword(t *testing.T) {
 func TestBounded(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	clock := func() time.Time { return now }
-	c := newCache(clock)
+	c := newCache[*policy.Principal](clock)
 	for i := range cacheSize + 500 {
-		c.put(fmt.Sprint(i), c.generation(), now, cached{principal: policy.AnonymousPrincipal()}, time.Hour)
+		c.put(fmt.Sprint(i), c.generation(), policy.AnonymousPrincipal(), now.Add(time.Hour))
 	}
 	if len(c.m) > cacheSize {
 		t.Fatalf("%d cached", len(c.m))
@@ -127,14 +129,14 @@ func TestBounded(t *testing.T) {
 // after it.
 func TestCacheIsNotLate(t *testing.T) {
 	now := time.Unix(1e9, 0)
-	c := newCache(func() time.Time { return now })
+	c := newCache[*policy.Principal](func() time.Time { return now })
 	gen := c.generation()
 	c.drop() // somebody revoked while the store was being read
-	c.put("x", gen, now, cached{principal: policy.AnonymousPrincipal()}, time.Hour)
+	c.put("x", gen, policy.AnonymousPrincipal(), now.Add(time.Hour))
 	if c.get([]byte("x")) != nil {
 		t.Fatal("kept")
 	}
-	c.put("x", c.generation(), now, cached{principal: policy.AnonymousPrincipal()}, 10*time.Millisecond)
+	c.put("x", c.generation(), policy.AnonymousPrincipal(), now.Add(10*time.Millisecond))
 	if c.get([]byte("x")) == nil {
 		t.Fatal("not kept")
 	}
@@ -150,8 +152,8 @@ func BenchmarkWarmToken(b *testing.B) {
 		b.Fatal(err)
 	}
 	at := time.Now()
-	s := &Service{clock: time.Now, cache: newCache(func() time.Time { return at })}
-	s.cache.put(hash, s.cache.generation(), at, cached{principal: policy.AnonymousPrincipal()}, time.Hour)
+	s := &Service{clock: time.Now, cache: newCache[*policy.Principal](func() time.Time { return at })}
+	s.cache.put(hash, s.cache.generation(), policy.AnonymousPrincipal(), at.Add(time.Hour))
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := s.Authenticate(b.Context(), Credentials{Bearer: token}); err != nil {

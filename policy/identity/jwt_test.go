@@ -201,7 +201,7 @@ func TestJWTRefused(t *testing.T) {
 		"no issuer":                sign(t, jwt.SigningMethodRS256, "k1", key, claims(i, h.clock, jwt.MapClaims{"iss": nil})),
 		"audience":                 sign(t, jwt.SigningMethodRS256, "k1", key, claims(i, h.clock, jwt.MapClaims{"aud": []string{"other", "acme-graph2"}})),
 		"no audience":              sign(t, jwt.SigningMethodRS256, "k1", key, claims(i, h.clock, jwt.MapClaims{"aud": nil})),
-		"expired":                  sign(t, jwt.SigningMethodRS256, "k1", key, claims(i, h.clock, jwt.MapClaims{"exp": at(-61 * time.Second)})),
+		"expired":                  sign(t, jwt.SigningMethodRS256, "k1", key, claims(i, h.clock, jwt.MapClaims{"exp": at(-31 * time.Second)})),
 		"no expiry":                sign(t, jwt.SigningMethodRS256, "k1", key, claims(i, h.clock, jwt.MapClaims{"exp": nil})),
 		"not yet":                  sign(t, jwt.SigningMethodRS256, "k1", key, claims(i, h.clock, jwt.MapClaims{"nbf": at(2 * time.Minute)})),
 		"issued in the future":     sign(t, jwt.SigningMethodRS256, "k1", key, claims(i, h.clock, jwt.MapClaims{"iat": at(2 * time.Minute)})),
@@ -216,8 +216,8 @@ func TestJWTRefused(t *testing.T) {
 		}
 	}
 	for name, with := range map[string]jwt.MapClaims{
-		"expired within the skew": {"exp": at(-30 * time.Second)},
-		"not yet within the skew": {"nbf": at(30 * time.Second)},
+		"expired within the skew": {"exp": at(-29 * time.Second)},
+		"not yet within the skew": {"nbf": at(29 * time.Second)},
 		"audience among several":  {"aud": []string{"other", "acme-graph"}},
 	} {
 		if _, err := h.who(sign(t, jwt.SigningMethodRS256, "k1", key, claims(i, h.clock, with))); err != nil {

@@ -37,6 +37,41 @@ type Grant struct {
 	Claims   map[string]connectors.Value `json:"claims,omitempty"`
 	// AsOf is when the provider last said so.
 	AsOf time.Time `json:"asOf"`
+	// Email is the address that the provider says is theirs; empty: none.
+	Email string `json:"email,omitempty"`
+	// Refresh, sealed, is what the provider is asked with again without the
+	// person, at RefreshAt; empty: only a sign-in or token brings news.
+	Refresh   []byte    `json:"refresh,omitempty"`
+	RefreshAt time.Time `json:"refreshAt,omitzero"`
+}
+
+// A Bond says that two accounts of a tenant are of one person. It gives no
+// right to either: it only keeps one person from counting as two.
+type Bond struct {
+	Tenant string
+	A, B   string // ids of principals; order says nothing
+	// How it is known: LinkByEmail or LinkByAdministrator.
+	How string
+	By  string // the id of the administrator
+	At  time.Time
+}
+
+// How accounts come to be linked.
+const (
+	LinkByEmail         = "email"
+	LinkByAdministrator = "administrator"
+)
+
+// RefreshAt is when the first of the record's providers is to be asked again;
+// zero: never.
+func (r *Record) RefreshAt() time.Time {
+	var first time.Time
+	for _, g := range r.Grants {
+		if !g.RefreshAt.IsZero() && (first.IsZero() || g.RefreshAt.Before(first)) {
+			first = g.RefreshAt
+		}
+	}
+	return first
 }
 
 // CredentialKind says what a credential is for.
@@ -50,6 +85,7 @@ const (
 	KindFirstRun CredentialKind = "firstRunLink" // makes the first user, once
 	KindPassword CredentialKind = "passwordLink" // sets its principal's password, once
 	KindDevice   CredentialKind = "device"       // becomes a session when approved
+	KindBrowser  CredentialKind = "browser"      // a sign-in at a provider that a browser began
 )
 
 // A Credential as kept: never the secret itself.
@@ -77,6 +113,20 @@ type Credential struct {
 	UsedAt     time.Time `json:"usedAt,omitzero"` // of what works once
 	RevokedAt  time.Time `json:"revokedAt,omitzero"`
 	DeniedAt   time.Time `json:"deniedAt,omitzero"` // of a device
+	// Begun is what a browser began (KindBrowser); nil for all others.
+	Begun *Begun `json:"begun,omitempty"`
+	// PersonTenant is the tenant of Principal where that is another one than
+	// Tenant: of a device, which is begun before anybody is known.
+	PersonTenant string `json:"personTenant,omitempty"`
+}
+
+// Begun is a sign-in at a provider that waits for the browser's return.
+type Begun struct {
+	Issuer string `json:"issuer"`
+	// To is the path to go to afterwards.
+	To string `json:"to"`
+	// Fresh: the person must prove anew who they are.
+	Fresh bool `json:"fresh,omitempty"`
 }
 
 // live tells whether it is neither spent, revoked nor over.
@@ -101,7 +151,11 @@ type Note struct {
 type Change struct {
 	Records     []*Record
 	Credentials []*Credential
-	Notes       []Note
+	// Bonds are added; those that are there already stay as they are. Unbonds are
+	// removed, whatever they say of How, By and At.
+	Bonds   []Bond
+	Unbonds []Bond
+	Notes   []Note
 }
 
 // What a store answers beside failures of its own. They may be wrapped.
@@ -133,6 +187,14 @@ type Store interface {
 	Credential(ctx context.Context, hash string) (*Credential, time.Time, error)
 	// Credentials lists the tenant's credentials that match, the newest first.
 	Credentials(ctx context.Context, tenant string, f Filter) ([]*Credential, error)
+	// DueRecords lists records, of any tenant, whose RefreshAt has come, the longest due
+	// first.
+	DueRecords(ctx context.Context, now time.Time, limit int) ([]*Record, error)
+	// Persons says of each id which person it is of: equal for accounts that are
+	// linked, directly or over others; an id itself where it is linked to none.
+	Persons(ctx context.Context, tenant string, ids []string) (map[string]string, error)
+	// Bonds lists the tenant's bonds.
+	Bonds(ctx context.Context, tenant string) ([]Bond, error)
 	// SaveIdentity writes a change in one transaction. Rows with Version 0 are
 	// inserted; others replace the row that still has that Version. ErrConflict,
 	// and nothing written, where a row moved or is there already. Versions in

@@ -79,7 +79,9 @@ func wrongPassword() error {
 type signIn struct {
 	how, client string
 	at          time.Time // when the person proved who they are; zero: now
-	by          *policy.Principal
+	// unproven: nobody says when that was, so it never counts as fresh.
+	unproven bool
+	by       *policy.Principal
 }
 
 // begin makes a session and writes it together with what led to it.
@@ -93,7 +95,7 @@ func (s *Service) begin(ctx context.Context, r *Record, how signIn, with Change)
 		return nil, err
 	}
 	c.Principal, c.Label, c.LastUsedAt, c.SignedInAt = r.ID, how.client, now, how.at
-	if c.SignedInAt.IsZero() {
+	if c.SignedInAt.IsZero() && !how.unproven {
 		c.SignedInAt = now
 	}
 	with.Credentials = append(with.Credentials, c)

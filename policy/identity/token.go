@@ -16,6 +16,7 @@ const (
 	keyPrefix     = "cs_"
 	linkPrefix    = "csl_"
 	devicePrefix  = "csd_"
+	browserPrefix = "csb_"
 )
 
 const secretSize = 32
@@ -33,6 +34,7 @@ const (
 	formKey
 	formLink
 	formDevice
+	formBrowser
 	formJWT
 )
 
@@ -47,7 +49,7 @@ func formOf(text string) form {
 	for _, p := range []struct {
 		prefix string
 		form   form
-	}{{sessionPrefix, formSession}, {linkPrefix, formLink}, {devicePrefix, formDevice}, {keyPrefix, formKey}} {
+	}{{sessionPrefix, formSession}, {linkPrefix, formLink}, {devicePrefix, formDevice}, {browserPrefix, formBrowser}, {keyPrefix, formKey}} {
 		body, ok := strings.CutPrefix(text, p.prefix)
 		if !ok {
 			continue
@@ -147,6 +149,27 @@ func bearerOf(headers []string) (bearer string, malformed bool) {
 		return "", true
 	}
 	return rest, false
+}
+
+// SignInCookieName is the name of the cookie that binds a sign-in at a provider
+// to the browser that began it.
+func (s *Service) SignInCookieName() string {
+	if s.cfg.PlainHTTP {
+		return "countersign-signing-in"
+	}
+	return "__Host-countersign-signing-in"
+}
+
+// SignInCookie holds the token of a sign-in that was begun; an empty token makes
+// the browser forget it. It comes back with the browser's return from the
+// provider, so SameSite is Lax.
+func (s *Service) SignInCookie(token string) *http.Cookie {
+	c := &http.Cookie{Name: s.SignInCookieName(), Value: token, Path: "/", HttpOnly: true, Secure: !s.cfg.PlainHTTP, SameSite: http.SameSiteLaxMode}
+	c.MaxAge = int(signInLives.Seconds())
+	if token == "" {
+		c.MaxAge = -1
+	}
+	return c
 }
 
 // CookieName is the name of the session's cookie.

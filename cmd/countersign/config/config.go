@@ -190,7 +190,7 @@ type Identity struct {
 // An Issuer is one that signs tokens.
 type Issuer struct {
 	Issuer      string            `yaml:"issuer"`
-	SignIn      Later             `yaml:"signIn"`
+	SignIn      *SignIn           `yaml:"signIn"`
 	Audience    string            `yaml:"audience"`
 	Kind        string            `yaml:"kind"`
 	Interactive bool              `yaml:"interactive"`
@@ -198,6 +198,14 @@ type Issuer struct {
 	Roles       IssuerRoles       `yaml:"roles"`
 	Claims      map[string]string `yaml:"claims"`
 	Tenant      string            `yaml:"tenant"`
+	Skew        time.Duration     `yaml:"skew"`
+}
+
+// SignIn is how people sign in at an issuer.
+type SignIn struct {
+	ClientID     string   `yaml:"clientId"`
+	ClientSecret string   `yaml:"clientSecret"`
+	Scopes       []string `yaml:"scopes"`
 }
 
 // IssuerRoles are fixed, or mapped from a claim.
@@ -211,7 +219,7 @@ type IssuerRoles struct {
 type Sessions struct {
 	Idle  time.Duration `yaml:"idle"`
 	Max   time.Duration `yaml:"max"`
-	Fresh Later         `yaml:"fresh"`
+	Fresh time.Duration `yaml:"fresh"`
 }
 
 // KeyAge bounds an API key's life.
@@ -283,7 +291,7 @@ func defaults() Config {
 	return Config{
 		Listen: "127.0.0.1:8080",
 		Identity: Identity{MaxAge: 24 * time.Hour, LocalUsers: true,
-			Sessions: Sessions{Idle: 8 * time.Hour, Max: 24 * time.Hour},
+			Sessions: Sessions{Idle: 8 * time.Hour, Max: 24 * time.Hour, Fresh: 10 * time.Minute},
 			APIKeys:  KeyAge{MaxAge: 90 * 24 * time.Hour}},
 	}
 }

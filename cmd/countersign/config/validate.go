@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 )
 
 var sourceName = regexp.MustCompile(`^[a-z][A-Za-z0-9_]{0,39}$`)
@@ -154,24 +155,72 @@ func (v *validator) openapiSource(at string, s Source) {
 }
 
 func (v *validator) identity() {
-	if len(v.c.Identity.Issuers) > 1 {
-		v.add(0, "not_supported", "identity.issuers: more than one is not supported yet", "keep one")
-	}
+	seen := map[string]int{}
 	for i, is := range v.c.Identity.Issuers {
 		at := fmt.Sprintf("identity.issuers[%d]", i)
-		if u, err := url.Parse(is.Issuer); err != nil || u.Host == "" {
-			v.add(0, "bad_value", at+".issuer must be an address", "")
+		if first, twice := seen[is.Issuer]; twice {
+			v.add(0, "bad_value", fmt.Sprintf("%s: %s stands at identity.issuers[%d] already", at, is.Issuer, first), "")
 		}
-		if is.Audience == "" {
-			v.add(0, "bad_value", at+".audience is missing: a token for somebody else would be believed", "")
-		}
-		if is.Interactive {
-			v.add(0, "not_supported", at+".interactive is not supported yet", "write false")
-		}
-		if !slices.Contains([]string{"", "human", "service"}, is.Kind) {
-			v.add(0, "bad_value", at+".kind must be human or service", "")
-		}
+		seen[is.Issuer] = i
+		v.issuer(at, is)
 	}
+	if s := v.c.Identity.Sessions; s.Idle <= 0 || s.Max <= 0 || s.Fresh <= 0 || v.c.Identity.MaxAge <= 0 {
+		v.add(0, "bad_value", "identity: maxAge and the durations of sessions must be more than 0", "")
+	}
+}
+
+func (v *validator) issuer(at string, is Issuer) {
+	bad := func(message, hint string) { v.add(0, "bad_value", at+message, hint) }
+	if !secureAddress(is.Issuer) {
+		bad(".issuer must be an address that begins with https:// (http:// only on this machine): its keys must not be swapped on the way", "")
+	}
+	switch {
+	case is.Audience == "" && is.SignIn == nil:
+		bad(".audience is missing: a token for somebody else would be believed", "write audience, or signIn where people only sign in there")
+	case is.Interactive && is.Audience == "":
+		bad(".interactive is about tokens, and without an audience none is believed", "write audience")
+	case is.Interactive && is.Kind == "service":
+		bad(".interactive is for people, and kind is service", "")
+	case is.Issuer == gitHub && is.Audience != "":
+		bad(".audience: GitHub signs no tokens for others", "leave audience out and write signIn")
+	}
+	if !slices.Contains([]string{"", "human", "service"}, is.Kind) {
+		bad(".kind must be human or service", "")
+	}
+	if !slices.Contains([]string{"", "sub", "email"}, is.Subject) {
+		bad(".subject must be sub or email", "")
+	}
+	if is.Skew < 0 || is.Skew > 5*time.Minute {
+		bad(".skew must be 5m at most: tokens would live longer than their issuer meant", "leave it out for 30s")
+	}
+	if len(is.Roles.Map) > 0 && is.Roles.From == "" {
+		bad(".roles.from is missing: map is of the words in a claim", "")
+	}
+	if is.SignIn == nil {
+		return
+	}
+	if is.SignIn.ClientID == "" {
+		bad(".signIn.clientId is missing", "")
+	}
+	if is.Kind == "service" {
+		bad(".signIn: only people sign in, and kind is service", "")
+	}
+	if v.c.URL == "" {
+		bad(".signIn needs url: the provider sends browsers back to it", "url: https://…, and register that with /auth/callback behind it at the provider")
+	}
+}
+
+// gitHub is the issuer of GitHub.
+const gitHub = "https://github.com"
+
+// secureAddress: https, or http to this machine itself.
+func secureAddress(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.User != nil {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Scheme == "https" || u.Scheme == "http" && (u.Hostname() == "localhost" || ip != nil && ip.IsLoopback())
 }
 
 func (v *validator) agent(name string, a Agent) {
