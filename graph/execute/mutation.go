@@ -214,7 +214,7 @@ func (m *Mutation) changes(direct bool) {
 				s.Where = connectors.And(s.Where, b.Direct)
 			}
 			if !direct {
-				s.Return = w.Review
+				s.Return, s.Blind = w.Review, w.Blind
 			}
 			m.Changes[c].Steps = append(m.Changes[c].Steps, s)
 			m.slots[c] = append(m.slots[c], slot{i, j})
