@@ -127,6 +127,16 @@ func (s *Store) SaveIdentity(ctx context.Context, change identity.Change) error 
 	return err
 }
 
+// PurgeCredentials implements identity.Store.
+func (s *Store) PurgeCredentials(ctx context.Context, tenant string, kind identity.CredentialKind, before time.Time) error {
+	return s.update(ctx, func(q *sql.Tx) error {
+		if _, err := q.ExecContext(ctx, `DELETE FROM credential WHERE tenant = $1 AND kind = $2 AND expires_at < $3`, tenant, string(kind), micros(before)); err != nil {
+			return s.fail(err)
+		}
+		return nil
+	})
+}
+
 func (s *Store) saveRecord(ctx context.Context, q querier, r *identity.Record) error {
 	doc, err := json.Marshal(r)
 	if err != nil {

@@ -89,6 +89,7 @@ func New(cfg Config, first *Snapshot) *Gateway {
 		g.mux.Handle("GET /metrics", cfg.Metrics)
 	}
 	g.authRoutes(g.mux)
+	g.oauthRoutes(g.mux)
 	g.mux.Handle("/", cfg.Pages)
 	return g
 }

@@ -71,6 +71,8 @@ func (s *Service) load(ctx context.Context, kind form, token, hash string) (*pol
 	case kind == formKey && c.Kind == KindKey:
 		lives = min(lives, c.CreatedAt.Add(s.cfg.APIKeyMaxAge).Sub(now))
 		p, err = s.keyPrincipal(ctx, c, now)
+	case kind == formAccess && c.Kind == KindAccess:
+		p, lives, err = s.accessPrincipal(ctx, c, now)
 	default:
 		err = invalid("a token of another kind")
 	}
@@ -150,7 +152,7 @@ func (s *Service) keyPrincipal(ctx context.Context, c *Credential, now time.Time
 		}
 		p.For.CredentialID = c.ID
 	}
-	return p, s.checkBinding(name, c.For)
+	return p, s.checkActsFor(name, c.For != "")
 }
 
 // activeAgent is a configured agent that is not suspended.
@@ -169,20 +171,4 @@ func (s *Service) activeAgent(ctx context.Context, tenant, name string) (*policy
 		return nil, suspended()
 	}
 	return p, nil
-}
-
-// checkBinding refuses a key that does not fit the agent's actsFor, which may
-// have changed since it was made.
-func (s *Service) checkBinding(name, person string) error {
-	switch acts := s.cfg.Agents[name].ActsFor; {
-	case acts == ActsForRequired && person == "":
-		e := connectors.Errorf(connectors.CodeForbidden, "this agent must act for a person, and this key is bound to none")
-		e.Unblock = []string{"make a key that is bound to a person: countersign agents keys add " + name + " --for PERSON"}
-		return e
-	case acts == ActsForNever && person != "":
-		e := connectors.Errorf(connectors.CodeForbidden, "this agent never acts for a person, and this key is bound to one")
-		e.Unblock = []string{"make a key without --for: countersign agents keys add " + name}
-		return e
-	}
-	return nil
 }

@@ -3,8 +3,9 @@
 // Directory: every person, agent and service as known outside of a request.
 //
 // Credentials are session tokens (css_…, made by a person's sign-in, the only
-// interactive ones), API keys (cs_…, for agents and services), and JWTs of
-// configured issuers. No credential is the principal anonymous; one that is
+// interactive ones), API keys (cs_…, for agents and services), access tokens
+// (cst_…, an agent for a person, exchanged for a key and the person's token), and
+// JWTs of configured issuers. No credential is the principal anonymous; one that is
 // present and not valid is CodeUnauthenticated, never anonymous.
 //
 // Tokens are 256 random bits, shown once and stored as a digest. Whatever is
@@ -21,6 +22,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/argon2"
@@ -40,8 +42,10 @@ type Config struct {
 	// passwords count for nothing.
 	LocalUsers bool
 	Sessions   Sessions
-	// APIKeyMaxAge bounds how long an API key is valid; 90 days.
-	APIKeyMaxAge time.Duration
+	// APIKeyMaxAge bounds how long an API key is valid; 90 days. APIKeyOverlap is
+	// how long the old one is still valid after a rotation; 0.
+	APIKeyMaxAge, APIKeyOverlap time.Duration
+	Exchange                    ExchangeLimits
 	// Agents by name, without "agent:".
 	Agents map[string]Agent
 	// RedirectURL is where a provider sends the browser back to; needed where
@@ -60,6 +64,14 @@ type Sessions struct {
 	Idle  time.Duration // without a request; 8h
 	Max   time.Duration // at all; 24h
 	Fresh time.Duration // how long a sign-in counts as recent; 10m
+}
+
+// ExchangeLimits bound what the exchange makes.
+type ExchangeLimits struct {
+	// MaxAge is the longest life of an access token; 15m, and no more.
+	MaxAge time.Duration
+	// MaxActors is how many agents a chain may hold; 3.
+	MaxActors int
 }
 
 // ActsFor says whether a person stands behind an agent.
@@ -116,6 +128,7 @@ type Service struct {
 	issuers map[string]*verifier
 	github  *gitHub // nil: nobody signs in there
 	sealer  Sealer
+	purged  atomic.Int64 // when access tokens that are over were last removed
 }
 
 // A Sealer encrypts what is kept, bound to a purpose and a place, and decrypts
@@ -155,6 +168,10 @@ func New(cfg Config, store Store, opts Options) (*Service, error) {
 	cfg.Sessions.Max = orDefault(cfg.Sessions.Max, 24*time.Hour)
 	cfg.Sessions.Fresh = orDefault(cfg.Sessions.Fresh, 10*time.Minute)
 	cfg.APIKeyMaxAge = orDefault(cfg.APIKeyMaxAge, 90*24*time.Hour)
+	cfg.Exchange.MaxAge = min(orDefault(cfg.Exchange.MaxAge, maxAccessAge), maxAccessAge)
+	if cfg.Exchange.MaxActors <= 0 {
+		cfg.Exchange.MaxActors = 3
+	}
 	if cfg.Password == (PasswordCost{}) {
 		cfg.Password = PasswordCost{MemoryKiB: 19 * 1024, Passes: 2, Threads: 1}
 	}

@@ -78,11 +78,11 @@ func (s *Service) checkKey(ctx context.Context, tenant string, k NewKey) error {
 	if s.agentOf(tenant, name) == nil {
 		return connectors.Errorf(connectors.CodeNotFound, "no agent %q is configured (agents in countersign.yaml)", name)
 	}
-	if err := s.checkBinding(name, k.For); err != nil {
-		return err
-	}
 	if k.For == "" {
-		return nil
+		return nil // where a person is required, an exchange names them
+	}
+	if err := s.checkActsFor(name, true); err != nil {
+		return err
 	}
 	_, err := s.person(ctx, tenant, k.For)
 	return err

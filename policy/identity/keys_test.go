@@ -81,7 +81,6 @@ func TestKeysThatCannotBe(t *testing.T) {
 		{identity.NewKey{Principal: "agent:nobody"}, connectors.CodeNotFound},
 		{identity.NewKey{Principal: "user:nobody"}, connectors.CodeNotFound},
 		{identity.NewKey{Principal: ""}, connectors.CodeNotFound},
-		{identity.NewKey{Principal: "agent:triage"}, connectors.CodeForbidden},
 		{identity.NewKey{Principal: "agent:housekeeping", For: maria}, connectors.CodeForbidden},
 		{identity.NewKey{Principal: "agent:helper", For: "user:nobody"}, connectors.CodeNotFound},
 		{identity.NewKey{Principal: "agent:helper", For: "agent:triage"}, connectors.CodeNotFound},

@@ -86,6 +86,7 @@ const (
 	KindPassword CredentialKind = "passwordLink" // sets its principal's password, once
 	KindDevice   CredentialKind = "device"       // becomes a session when approved
 	KindBrowser  CredentialKind = "browser"      // a sign-in at a provider that a browser began
+	KindAccess   CredentialKind = "accessToken"  // an agent for a person, for a short time
 )
 
 // A Credential as kept: never the secret itself.
@@ -99,7 +100,8 @@ type Credential struct {
 	Alias string `json:"alias,omitempty"`
 	// Principal is whom it is of; empty while nobody has approved a device.
 	Principal string `json:"principal"`
-	// For is the person that an agent's key is bound to.
+	// For is the person that an agent's key is bound to, or that stands behind an
+	// access token.
 	For   string `json:"for,omitempty"`
 	Label string `json:"label,omitempty"`
 	// Version is compared and swapped; 0 is one that is not stored yet.
@@ -118,6 +120,8 @@ type Credential struct {
 	// PersonTenant is the tenant of Principal where that is another one than
 	// Tenant: of a device, which is begun before anybody is known.
 	PersonTenant string `json:"personTenant,omitempty"`
+	// Delegation is what an access token rests on; nil for all others.
+	Delegation *Delegation `json:"delegation,omitempty"`
 }
 
 // Begun is a sign-in at a provider that waits for the browser's return.
@@ -195,6 +199,9 @@ type Store interface {
 	Persons(ctx context.Context, tenant string, ids []string) (map[string]string, error)
 	// Bonds lists the tenant's bonds.
 	Bonds(ctx context.Context, tenant string) ([]Bond, error)
+	// PurgeCredentials removes the tenant's credentials of a kind that were over
+	// before a time.
+	PurgeCredentials(ctx context.Context, tenant string, kind CredentialKind, before time.Time) error
 	// SaveIdentity writes a change in one transaction. Rows with Version 0 are
 	// inserted; others replace the row that still has that Version. ErrConflict,
 	// and nothing written, where a row moved or is there already. Versions in

@@ -17,6 +17,7 @@ const (
 	linkPrefix    = "csl_"
 	devicePrefix  = "csd_"
 	browserPrefix = "csb_"
+	accessPrefix  = "cst_"
 )
 
 const secretSize = 32
@@ -35,6 +36,7 @@ const (
 	formLink
 	formDevice
 	formBrowser
+	formAccess
 	formJWT
 )
 
@@ -49,7 +51,7 @@ func formOf(text string) form {
 	for _, p := range []struct {
 		prefix string
 		form   form
-	}{{sessionPrefix, formSession}, {linkPrefix, formLink}, {devicePrefix, formDevice}, {browserPrefix, formBrowser}, {keyPrefix, formKey}} {
+	}{{sessionPrefix, formSession}, {linkPrefix, formLink}, {devicePrefix, formDevice}, {browserPrefix, formBrowser}, {accessPrefix, formAccess}, {keyPrefix, formKey}} {
 		body, ok := strings.CutPrefix(text, p.prefix)
 		if !ok {
 			continue

@@ -185,6 +185,7 @@ type Identity struct {
 	LocalUsers bool          `yaml:"localUsers"`
 	Sessions   Sessions      `yaml:"sessions"`
 	APIKeys    KeyAge        `yaml:"apiKeys"`
+	Exchange   Exchange      `yaml:"exchange"`
 }
 
 // An Issuer is one that signs tokens.
@@ -222,9 +223,16 @@ type Sessions struct {
 	Fresh time.Duration `yaml:"fresh"`
 }
 
-// KeyAge bounds an API key's life.
+// KeyAge bounds an API key's life, and that of one that was rotated out.
 type KeyAge struct {
-	MaxAge time.Duration `yaml:"maxAge"`
+	MaxAge  time.Duration `yaml:"maxAge"`
+	Overlap time.Duration `yaml:"overlap"`
+}
+
+// Exchange bounds access tokens: an agent for a person.
+type Exchange struct {
+	MaxAge    time.Duration `yaml:"maxAge"`
+	MaxActors int           `yaml:"maxActors"`
 }
 
 // An Agent is declared here; its keys are minted by a command.
@@ -269,7 +277,7 @@ type Audit struct {
 	// Reads of named collections; nil: none.
 	Reads Later `yaml:"reads"`
 	// Keep is how long events are kept; 0: for ever.
-	Keep time.Duration `yaml:"keep"`
+	Keep Later `yaml:"keep"`
 	// Writes is all (the default) or none: whether direct writes are in it.
 	Writes string `yaml:"writes"`
 	// Denials is how long a repeated denial, or sign-in that failed, is only
@@ -292,6 +300,7 @@ func defaults() Config {
 		Listen: "127.0.0.1:8080",
 		Identity: Identity{MaxAge: 24 * time.Hour, LocalUsers: true,
 			Sessions: Sessions{Idle: 8 * time.Hour, Max: 24 * time.Hour, Fresh: 10 * time.Minute},
-			APIKeys:  KeyAge{MaxAge: 90 * 24 * time.Hour}},
+			APIKeys:  KeyAge{MaxAge: 90 * 24 * time.Hour},
+			Exchange: Exchange{MaxAge: 15 * time.Minute, MaxActors: 3}},
 	}
 }

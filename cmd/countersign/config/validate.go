@@ -154,6 +154,10 @@ func (v *validator) openapiSource(at string, s Source) {
 	}
 }
 
+// maxActors bounds how many agents stand behind one another: each is looked at
+// on every check.
+const maxActors = 10
+
 func (v *validator) identity() {
 	seen := map[string]int{}
 	for i, is := range v.c.Identity.Issuers {
@@ -166,6 +170,14 @@ func (v *validator) identity() {
 	}
 	if s := v.c.Identity.Sessions; s.Idle <= 0 || s.Max <= 0 || s.Fresh <= 0 || v.c.Identity.MaxAge <= 0 {
 		v.add(0, "bad_value", "identity: maxAge and the durations of sessions must be more than 0", "")
+	}
+	if k := v.c.Identity.APIKeys; k.MaxAge <= 0 || k.Overlap < 0 {
+		v.add(0, "bad_value", "identity.apiKeys: maxAge must be more than 0, and overlap not less", "")
+	}
+	if x := v.c.Identity.Exchange; x.MaxAge <= 0 || x.MaxAge > 15*time.Minute {
+		v.add(0, "bad_value", "identity.exchange.maxAge must be more than 0 and at most 15m: who acts for somebody asks again", "")
+	} else if x.MaxActors < 1 || x.MaxActors > maxActors {
+		v.add(0, "bad_value", fmt.Sprintf("identity.exchange.maxActors must be 1 to %d", maxActors), "")
 	}
 }
 
