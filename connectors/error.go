@@ -67,7 +67,7 @@ func Codes() []Code {
 // of the request.
 func (c Code) Retryable() bool {
 	switch c {
-	case CodeRateLimited, CodeTimeout, CodeLockTimeout, CodeUpstreamRateLimited, CodeUpstreamUnavailable, CodeCircuitOpen:
+	case CodeRateLimited, CodeBudgetExhausted, CodeTimeout, CodeLockTimeout, CodeUpstreamRateLimited, CodeUpstreamUnavailable, CodeCircuitOpen:
 		return true
 	}
 	return false

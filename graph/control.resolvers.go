@@ -175,6 +175,15 @@ func (r *subscriptionResolver) ProposalChanged(ctx context.Context, id string) (
 	return r.changes(ctx, id, nil)
 }
 
+// Usage is the resolver for the usage field.
+func (r *viewerResolver) Usage(ctx context.Context, obj *model.Viewer) ([]*model.ViewerUsage, error) {
+	c, err := callerOf(ctx)
+	if err != nil || c.Usage == nil {
+		return []*model.ViewerUsage{}, err
+	}
+	return c.Usage(ctx)
+}
+
 // Countersign returns generated.CountersignResolver implementation.
 func (r *Resolver) Countersign() generated.CountersignResolver { return &countersignResolver{r} }
 
@@ -190,10 +199,14 @@ func (r *Resolver) Query() generated.QueryResolver { return &queryResolver{r} }
 // Subscription returns generated.SubscriptionResolver implementation.
 func (r *Resolver) Subscription() generated.SubscriptionResolver { return &subscriptionResolver{r} }
 
+// Viewer returns generated.ViewerResolver implementation.
+func (r *Resolver) Viewer() generated.ViewerResolver { return &viewerResolver{r} }
+
 type (
 	countersignResolver  struct{ *Resolver }
 	mutationResolver     struct{ *Resolver }
 	proposalResolver     struct{ *Resolver }
 	queryResolver        struct{ *Resolver }
 	subscriptionResolver struct{ *Resolver }
+	viewerResolver       struct{ *Resolver }
 )

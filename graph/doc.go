@@ -27,6 +27,8 @@ type Caller struct {
 	Catalog   *catalog.Catalog
 	Limits    model.ViewerLimits
 	TraceID   string
+	// Usage reads how the budgets stand; nil: there are none.
+	Usage func(context.Context) ([]*model.ViewerUsage, error)
 }
 
 // Admin tells whether the caller is a person with AdminRole.

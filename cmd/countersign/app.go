@@ -134,7 +134,7 @@ func (a *app) assemble(p *project, exec *execute.Executor, issuer *connectors.Is
 		Control: &graph.Resolver{Proposals: a.service, Identity: a.identity, Audit: a.store, Sources: a.sources.States},
 		Sealer:  func(tenant string) plan.Sealer { return keys.Stable("graph", tenant) },
 		Audit:   a.journal, UnrecordedWrites: p.cfg.Telemetry.Audit.Writes == "none",
-		Limits: roleLimits(p.cfg), Origins: origins(p.cfg), PublicURL: p.cfg.URL, Ready: a.store.Ping, StoreNote: func() string { return a.restored }, Metrics: metrics(), Pages: pages,
+		Limits: roleLimits(p.cfg), Budgets: budgets(p.cfg, a.store), Origins: origins(p.cfg), PublicURL: p.cfg.URL, Ready: a.store.Ping, StoreNote: func() string { return a.restored }, Metrics: metrics(), Pages: pages,
 		Log: a.log, Now: time.Now}
 	if u, err := url.Parse(p.cfg.URL); err == nil {
 		cfg.PublicHost = u.Host
@@ -210,7 +210,7 @@ func roleLimits(cfg *config.Config) gateway.RoleLimits {
 }
 
 func limitsOf(l config.Limits) gateway.Limits {
-	return gateway.Limits{Depth: l.Depth, Aliases: l.Aliases, Tokens: l.Tokens, Cost: l.Cost, Page: l.Page, MaxRows: l.MaxRows,
+	return gateway.Limits{Depth: l.Depth, Aliases: l.Aliases, Tokens: l.Tokens, Cost: l.Cost.Operation, Page: l.Page, MaxRows: l.MaxRows,
 		Body: int64(l.Body), Timeout: l.Timeout, Introspection: gateway.SwitchOf(l.Introspection)}
 }
 

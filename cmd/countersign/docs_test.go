@@ -175,6 +175,8 @@ func configKey(t reflect.Type, key string, out map[string]bool) {
 		configKeys(t.Elem(), key+"."+names[last], out)
 	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:
 		configKeys(t.Elem(), key+"[]", out)
+	case t == reflect.TypeFor[config.Rate](), t == reflect.TypeFor[config.CostLimit]():
+		out[key] = true
 	case t.Kind() == reflect.Struct:
 		configKeys(t, key, out)
 	default:
@@ -226,7 +228,7 @@ func TestDocsDefaults(t *testing.T) {
 		"sources.NAME.pool.statementTimeout": duration(sql.DefaultStatementTimeout),
 		"sources.NAME.pool.lockTimeout":      duration(sql.DefaultLockTimeout),
 		"limits.ROLE.depth":                  fmt.Sprint(lim.Depth), "limits.ROLE.aliases": fmt.Sprint(lim.Aliases), "limits.ROLE.tokens": fmt.Sprint(lim.Tokens),
-		"limits.ROLE.cost": fmt.Sprint(lim.Cost), "limits.ROLE.page": fmt.Sprint(lim.Page), "limits.ROLE.maxRows": fmt.Sprint(lim.MaxRows),
+		"limits.ROLE.cost": fmt.Sprint(lim.Cost.Operation), "limits.ROLE.page": fmt.Sprint(lim.Page), "limits.ROLE.maxRows": fmt.Sprint(lim.MaxRows),
 		"limits.ROLE.body": fmt.Sprintf("%dMiB", lim.Body>>20), "limits.ROLE.timeout": duration(lim.Timeout),
 		"limits.ROLE.documents": lim.Documents, "limits.ROLE.introspection": fmt.Sprint(*lim.Introspection),
 	}

@@ -94,6 +94,7 @@ func (c *Cache) through(r *run, s *plan.Step, q *connectors.Query, source connec
 	mine := false
 	v, err, shared := c.flights.Do(key, func() (any, error) {
 		mine = true
+		r.calls.Add(1)
 		blocks, err := fetch(r.ctx, source, q, nil)
 		if err != nil {
 			return nil, err
@@ -110,6 +111,7 @@ func (c *Cache) through(r *run, s *plan.Step, q *connectors.Query, source connec
 	}
 	if shared && r.ctx.Err() == nil && connectors.CodeOf(err) == connectors.CodeTimeout {
 		// The one who asked may have been cancelled; that is not our end.
+		r.calls.Add(1)
 		return fetch(r.ctx, source, q, nil)
 	}
 	return nil, err

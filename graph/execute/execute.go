@@ -64,8 +64,17 @@ type Result struct {
 	// Data. Empty where Data is null.
 	Fields []RootResult
 	Errors []GraphQLError
+	// Spent is what the sources were asked for.
+	Spent Spent
 
 	buffer *[]byte
+}
+
+// Spent is what an operation took of the sources.
+type Spent struct {
+	Calls int // queries, previews and writes handed to sources; answers out of the cache are none
+	Rows  int // records that came
+	Cells int // of those records
 }
 
 // A RootResult is the value of one root field.
@@ -136,7 +145,9 @@ func (e *Executor) Query(ctx context.Context, p *plan.Plan, in *plan.Bindings) R
 	defer cancel()
 	r.ctx = ctx
 	r.read(p.Roots)
-	return r.render(p.Fields)
+	out := r.render(p.Fields)
+	out.Spent = r.spent()
+	return out
 }
 
 // within bounds a context, where it does not end sooner by itself.

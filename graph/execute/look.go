@@ -41,6 +41,7 @@ func (m *Mutation) look(ctx context.Context, w *plan.Write, b *plan.BoundRecord)
 	if source == nil {
 		return looked{}, connectors.Errorf(connectors.CodeUpstreamUnavailable, "the source is not there")
 	}
+	m.r.calls.Add(1)
 	blocks, err := fetch(ctx, source, &connectors.Query{Select: sel.Seal()}, nil)
 	if err != nil {
 		return looked{}, connectors.AsError(err)

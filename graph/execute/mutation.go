@@ -116,6 +116,17 @@ func (m *Mutation) Refuse(err *connectors.Error) {
 	}
 }
 
+// Spent is what the sources were asked for until now, and how many records were
+// written, or are in the proposal.
+func (m *Mutation) Spent() (s Spent, written int) {
+	for i := range m.written {
+		if w := &m.written[i]; w.outcome == OutcomeApplied || w.outcome == OutcomeProposed && !w.duplicate || w.outcome == OutcomeUnknown {
+			written += max(w.affected, 1)
+		}
+	}
+	return m.r.spent(), written
+}
+
 // Close gives memory back.
 func (m *Mutation) Close() {
 	if m.r != nil {
@@ -283,6 +294,7 @@ func (m *Mutation) apply(ctx context.Context, c *connectors.Change) (*connectors
 		return nil, connectors.Errorf(connectors.CodeUpstreamUnavailable, "the source is not there")
 	}
 	permit := m.e.Issuer.Issue(connectors.PermitApply, c, 0, m.deadline(ctx))
+	m.r.calls.Add(1)
 	effect, err := source.Apply(ctx, permit, c)
 	if err != nil {
 		return effect, connectors.AsError(err)

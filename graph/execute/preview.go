@@ -41,6 +41,7 @@ func (m *Mutation) preview(ctx context.Context, c *connectors.Change) (*connecto
 		return nil, connectors.Errorf(connectors.CodeUpstreamUnavailable, "the source is not there")
 	}
 	permit := m.e.Issuer.Issue(connectors.PermitPreview, c, 0, m.deadline(ctx))
+	m.r.calls.Add(1)
 	effect, err := source.Preview(ctx, permit, c)
 	if err != nil {
 		return nil, connectors.AsError(err)

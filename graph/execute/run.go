@@ -23,6 +23,8 @@ type run struct {
 	binds   []bindSet
 	snaps   []snapshot
 	rows    atomic.Int64
+	cells   atomic.Int64
+	calls   atomic.Int64
 	// written are the keys of the records that each write left, for the steps
 	// that read them.
 	written [][][]connectors.Value
@@ -31,6 +33,11 @@ type run struct {
 
 	wg    sync.WaitGroup
 	slots chan struct{}
+}
+
+// spent is what the sources were asked for until now.
+func (r *run) spent() Spent {
+	return Spent{Calls: int(r.calls.Load()), Rows: int(r.rows.Load()), Cells: int(r.cells.Load())}
 }
 
 // A snapshot is shared by the steps of one group. They run one after another in

@@ -112,6 +112,7 @@ func (r *run) ask(s *plan.Step, res *result, q *connectors.Query, first int) *co
 		more, err = r.e.Cache.through(r, s, q, c, ttl)
 		blocks = append(blocks, more...)
 	} else {
+		r.calls.Add(1)
 		blocks, err = fetch(r.ctx, c, q, blocks)
 	}
 	if err != nil {
@@ -141,6 +142,7 @@ func (r *run) add(s *plan.Step, res *result, b *connectors.Block, first, entries
 	if b.Columns != s.Width || len(b.Ends) != n*b.Columns || s.Bind >= 0 && len(b.Bind) != n {
 		return connectors.Errorf(connectors.CodeInternal, "the source answered in another shape than it was asked for")
 	}
+	r.cells.Add(int64(len(b.Ends)))
 	if r.rows.Add(int64(n)) > int64(r.limits.Rows) {
 		return connectors.Errorf(connectors.CodeRowCapExceeded, "the operation reads more than %d records", r.limits.Rows)
 	}

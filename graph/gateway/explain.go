@@ -60,7 +60,7 @@ func offline(snap *Snapshot, limits RoleLimits, exec *execute.Executor) *Gateway
 // Explain plans an operation as a principal; it asks no source.
 func Explain(snap *Snapshot, limits RoleLimits, p *policy.Principal, req *Request) (*Explanation, []Error) {
 	g := offline(snap, limits, &execute.Executor{})
-	c, errs := g.prepare(p, req, "")
+	c, errs := g.prepare(context.Background(), p, req, "")
 	if errs != nil {
 		return nil, errs
 	}
@@ -121,7 +121,7 @@ type Trial struct {
 // they send. An operation that writes is refused.
 func RunExplained(ctx context.Context, snap *Snapshot, limits RoleLimits, exec *execute.Executor, p *policy.Principal, req *Request) (*Trial, []Error) {
 	g := offline(snap, limits, exec)
-	c, errs := g.prepare(p, req, "")
+	c, errs := g.prepare(ctx, p, req, "")
 	if errs != nil {
 		return nil, errs
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/countersign/countersign/proposals"
 )
 
-// A Config is what the door is made of. Every field but Audit, Origins,
+// A Config is what the door is made of. Every field but Audit, Budgets, Origins,
 // PublicURL, PublicHost and Metrics is needed.
 type Config struct {
 	Identity  *identity.Service
@@ -31,6 +31,8 @@ type Config struct {
 	// Sealers make cursors and global ids of a tenant.
 	Sealer func(tenant string) plan.Sealer
 	Limits RoleLimits
+	// Budgets are what principals may use in a time; nil: nothing is counted.
+	Budgets *Budgets
 	// Audit keeps what happens outside of the store's own transactions: direct
 	// writes, denials; nil: nothing. UnrecordedWrites leaves direct writes out.
 	Audit            *audit.Journal

@@ -16,6 +16,8 @@ type Response struct {
 	TraceID string
 	// Explain is extensions.explain where it was asked for and allowed.
 	Explain []byte
+	// Cost is extensions.cost where it was asked for.
+	Cost *Cost
 	// release gives the buffer of Data back.
 	release func()
 }
@@ -33,6 +35,9 @@ func (resp *Response) write(w http.ResponseWriter, media string) {
 	h := w.Header()
 	h["Content-Type"] = contentTypes[media]
 	h["Content-Length"] = []string{strconv.Itoa(len(b))}
+	if after := resp.retryAfter(); after != "" {
+		h["Retry-After"] = []string{after}
+	}
 	w.WriteHeader(resp.status(media))
 	// An error here is a client that went away.
 	w.Write(b)
@@ -63,12 +68,25 @@ func (resp *Response) appendJSON(b []byte) []byte {
 		b = append(b, `"errors":`...)
 		b = appendErrors(b, resp.Errors, resp.TraceID)
 	}
-	if resp.Explain != nil {
-		b = append(b, `,"extensions":{"explain":`...)
-		b = append(b, resp.Explain...)
-		b = append(b, '}')
+	if resp.Explain != nil || resp.Cost != nil {
+		b = append(b, `,"extensions":`...)
+		b = append(resp.appendExtensions(b), '}')
 	}
 	return append(b, '}')
+}
+
+func (resp *Response) appendExtensions(b []byte) []byte {
+	sep := byte('{')
+	if resp.Explain != nil {
+		b = append(append(b, sep), `"explain":`...)
+		b = append(b, resp.Explain...)
+		sep = ','
+	}
+	if resp.Cost != nil {
+		b = append(append(b, sep), `"cost":`...)
+		b = resp.Cost.appendJSON(b)
+	}
+	return b
 }
 
 // status is the HTTP status. A credential that is not valid is 401 in either

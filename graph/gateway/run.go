@@ -17,6 +17,7 @@ import (
 	"github.com/countersign/countersign/graph/model"
 	"github.com/countersign/countersign/graph/plan"
 	"github.com/countersign/countersign/policy"
+	"github.com/countersign/countersign/policy/budget"
 )
 
 // A call is one operation on its way: who asks, on which snapshot, what.
@@ -30,11 +31,13 @@ type call struct {
 	op        *operation
 	// vars are the variables as decoded; control fields get them coerced.
 	vars map[string]any
+	// holders are whose budgets it uses; none where nothing is counted.
+	holders []budget.Holder
 }
 
 // Run answers one operation of a principal, outside of any transport.
 func (g *Gateway) Run(ctx context.Context, p *policy.Principal, req *Request) *Response {
-	c, errs := g.prepare(p, req, "")
+	c, errs := g.prepare(ctx, p, req, "")
 	if errs != nil {
 		return &Response{Errors: errs}
 	}
@@ -42,19 +45,22 @@ func (g *Gateway) Run(ctx context.Context, p *policy.Principal, req *Request) *R
 }
 
 // prepare finds the view and reads the operation on the snapshot of now.
-func (g *Gateway) prepare(p *policy.Principal, req *Request, traceID string) (*call, []Error) {
+func (g *Gateway) prepare(ctx context.Context, p *policy.Principal, req *Request, traceID string) (*call, []Error) {
 	snap := g.Snapshot()
 	st, err := g.state(snap, p)
 	if err != nil {
 		return nil, []Error{fromError(err, nil)}
 	}
 	c := &call{principal: p, snap: snap, state: st, traceID: traceID, req: req}
-	return c, g.load(c)
+	return c, g.load(ctx, c)
 }
 
 // load reads the operation, and notes what it named that exists and not for the
 // caller.
-func (g *Gateway) load(c *call) []Error {
+func (g *Gateway) load(ctx context.Context, c *call) []Error {
+	if errs := g.counted(ctx, c); errs != nil {
+		return errs
+	}
 	errs := c.load()
 	if errs != nil {
 		g.hidden(c, errs[0].hidden)
@@ -85,7 +91,7 @@ func (c *call) load() []Error {
 }
 
 func (g *Gateway) run(ctx context.Context, c *call) *Response {
-	if errs := g.load(c); errs != nil {
+	if errs := g.load(ctx, c); errs != nil {
 		return &Response{Errors: errs, TraceID: c.traceID}
 	}
 	return g.runPrepared(ctx, c)
@@ -101,7 +107,7 @@ func (g *Gateway) runPrepared(ctx context.Context, c *call) *Response {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.state.limits.Timeout)
 	defer cancel()
-	ctx = c.inform(ctx)
+	ctx = g.inform(ctx, c)
 	if op.def.Operation == ast.Mutation && op.data {
 		if op.decides {
 			return c.refused(refuse(connectors.CodeBadInput, "an operation writes to sources or decides on proposals, not both"))
@@ -112,10 +118,11 @@ func (g *Gateway) runPrepared(ctx context.Context, c *call) *Response {
 }
 
 // inform tells the control plane's resolvers who asks.
-func (c *call) inform(ctx context.Context) context.Context {
+func (g *Gateway) inform(ctx context.Context, c *call) context.Context {
 	lim := c.state.limits
 	return graph.WithCaller(ctx, &graph.Caller{Principal: c.principal, View: c.state.view, Catalog: c.snap.Catalog, TraceID: c.traceID,
-		Limits: model.ViewerLimits{Depth: lim.Depth, Aliases: lim.Aliases, Tokens: lim.Tokens, Page: lim.Page, MaxRows: lim.MaxRows}})
+		Usage:  g.usage(c),
+		Limits: model.ViewerLimits{Depth: lim.Depth, Aliases: lim.Aliases, Tokens: lim.Tokens, Cost: lim.Cost, Page: lim.Page, MaxRows: lim.MaxRows}})
 }
 
 func (c *call) refused(errs []Error) *Response {
@@ -130,8 +137,14 @@ func (g *Gateway) readOnly(ctx context.Context, c *call) *Response {
 	if errs != nil {
 		return c.refused(errs)
 	}
+	b := g.bill(ctx, c, in)
 	res := g.cfg.Executor.Query(ctx, p, in)
-	return &Response{Data: res.Data, Errors: g.executeErrors(ctx, res.Errors), TraceID: c.traceID, release: res.Release}
+	if refused := b.refusal(); refused != nil {
+		return refused
+	}
+	out := &Response{Data: res.Data, Errors: g.executeErrors(ctx, res.Errors), TraceID: c.traceID, release: res.Release}
+	b.end(out, res.Spent, 0)
+	return out
 }
 
 // plan finds or makes the plan of the call's operation, and what binds it.
@@ -189,9 +202,11 @@ func (g *Gateway) both(ctx context.Context, c *call) *Response {
 	}
 	var data execute.Result
 	var planned []Error
+	var b *bill
 	if len(mine) < len(order) {
 		p, in, refused := g.plan(c)
 		if planned = refused; refused == nil {
+			b = g.bill(ctx, c, in)
 			data = g.cfg.Executor.Query(ctx, p, in)
 		}
 	}
@@ -199,7 +214,11 @@ func (g *Gateway) both(ctx context.Context, c *call) *Response {
 	if planned != nil {
 		return c.refused(planned)
 	}
+	if refused := b.refusal(); refused != nil {
+		return refused
+	}
 	out := &Response{TraceID: c.traceID, Errors: append(controlErrs, g.executeErrors(ctx, data.Errors)...), release: data.Release}
+	b.end(out, data.Spent, 0)
 	if len(mine) > 0 && fields == nil || len(mine) < len(order) && len(data.Fields) == 0 {
 		out.Data = []byte("null")
 		return out

@@ -143,7 +143,7 @@ const callExtension = "countersign.call"
 // CreateOperationContext reads one operation on the snapshot of now. What is
 // wrong with it is told by DispatchOperation: the library would send it as a
 // result.
-func (x *executor) CreateOperationContext(_ context.Context, params *graphql.RawParams) (*graphql.OperationContext, gqlerror.List) {
+func (x *executor) CreateOperationContext(ctx context.Context, params *graphql.RawParams) (*graphql.OperationContext, gqlerror.List) {
 	req := &Request{Query: params.Query, OperationName: params.OperationName, Variables: params.Variables}
 	var errs []Error
 	if params.Extensions != nil {
@@ -154,7 +154,7 @@ func (x *executor) CreateOperationContext(_ context.Context, params *graphql.Raw
 	}
 	c := &call{}
 	if errs == nil {
-		c, errs = x.g.prepare(x.principal, req, x.traceID)
+		c, errs = x.g.prepare(ctx, x.principal, req, x.traceID)
 	}
 	if errs != nil {
 		oc := &graphql.OperationContext{RecoverFunc: x.g.recovered}
@@ -217,7 +217,7 @@ func (x *executor) subscribe(ctx context.Context, c *call, oc *graphql.Operation
 	if oc.Variables, errs = c.coerced(); errs != nil {
 		return x.refused(ctx, errs), ctx
 	}
-	ctx = c.inform(ctx)
+	ctx = x.g.inform(ctx, c)
 	ctx = graphql.WithOperationContext(ctx, oc)
 	first := graphql.WithResponseContext(ctx, x.g.present, x.g.recovered)
 	next := c.state.schema.control.Exec(first)
@@ -245,6 +245,9 @@ func (x *executor) DispatchError(_ context.Context, list gqlerror.List) *graphql
 
 func (x *executor) response(r *Response) *graphql.Response {
 	out := &graphql.Response{Data: r.Data, Errors: x.list(r.Errors)}
+	if r.Cost != nil {
+		out.Extensions = map[string]any{"cost": rawJSON(r.Cost.appendJSON(nil))}
+	}
 	return out
 }
 

@@ -75,7 +75,7 @@ func framingFor(r *http.Request) *framing {
 func (g *Gateway) serveStream(w http.ResponseWriter, r *http.Request, p *policy.Principal, req *Request) {
 	cred, f := g.cfg.Identity.FromRequest(r), framingFor(r)
 	exec := &executor{g: g, principal: p, cred: cred, traceID: traceOf(r)}
-	c, errs := g.prepare(p, req, exec.traceID)
+	c, errs := g.prepare(r.Context(), p, req, exec.traceID)
 	if f.media != mediaEvents && (errs != nil || c.op.def.Operation != ast.Subscription) {
 		if errs != nil {
 			g.answer(w, accepts(r), &Response{Errors: errs, TraceID: exec.traceID})

@@ -63,6 +63,11 @@ func newWorld(t testing.TB, change ...func(files map[string]string)) *world {
 
 func limitedWorld(t testing.TB, limits gateway.RoleLimits, change ...func(files map[string]string)) *world {
 	t.Helper()
+	return budgetedWorld(t, limits, nil, change...)
+}
+
+func budgetedWorld(t testing.TB, limits gateway.RoleLimits, budgets *gateway.Budgets, change ...func(files map[string]string)) *world {
+	t.Helper()
 	a, err := txtar.ParseFile("testdata/world.txtar")
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +96,7 @@ func limitedWorld(t testing.TB, limits gateway.RoleLimits, change ...func(files 
 		TraceID: graph.TraceID, Log: quiet})
 	w.journal = &audit.Journal{Store: &w.events}
 	w.door = gateway.New(gateway.Config{Executor: exec, Audit: w.journal, Proposals: w.service, Sources: &w.systems,
-		Control: &graph.Resolver{Proposals: w.service, Sources: w.systems.States}, Limits: limits,
+		Control: &graph.Resolver{Proposals: w.service, Sources: w.systems.States}, Limits: limits, Budgets: budgets,
 		Sealer: func(string) plan.Sealer { return plantest.Sealer{} }, Pages: http.NotFoundHandler(), Log: quiet,
 		Now: func() time.Time { return plantest.Now }}, gateway.NewSnapshot(w.base.Catalog, w.base.Engine))
 	if err := w.service.PolicyLoaded(t.Context(), policy.DefaultTenant); err != nil {

@@ -29,11 +29,23 @@ func (g *Gateway) write(ctx context.Context, c *call) *Response {
 	if opts.Mode == plan.ModeJob {
 		return c.refused(refuse(connectors.CodeUnsupported, "mode JOB is not supported yet"))
 	}
+	b := g.bill(ctx, c, in)
 	m, bad := g.cfg.Executor.Prepare(ctx, p, in)
+	if refused := b.refusal(); refused != nil {
+		return refused
+	}
 	if bad != nil {
 		return c.refused(planErrors(bad))
 	}
 	defer m.Close()
+	out := g.written(ctx, c, m, &opts)
+	spent, written := m.Spent()
+	b.end(out, spent, written)
+	return out
+}
+
+// written does what was prepared: nothing, a preview, a proposal, or the write.
+func (g *Gateway) written(ctx context.Context, c *call, m *execute.Mutation, opts *plan.Options) *Response {
 	m.Denials(func(object string, act connectors.StepKind) { g.denied(c, object, string(act)) })
 	if opts.IdempotencyKey != "" && opts.Mode != plan.ModePreview {
 		// What was done may have changed what this request would find: the answer
@@ -50,7 +62,7 @@ func (g *Gateway) write(ctx context.Context, c *call) *Response {
 	case opts.Mode == plan.ModePreview:
 		m.Preview(ctx)
 	case opts.Mode == plan.ModePropose || m.NeedsProposal():
-		g.propose(ctx, c, m, &opts)
+		g.propose(ctx, c, m, opts)
 	case opts.IdempotencyKey != "":
 		return g.once(ctx, c, m, opts.IdempotencyKey)
 	default:

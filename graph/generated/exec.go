@@ -35,6 +35,7 @@ type ResolverRoot interface {
 	Proposal() ProposalResolver
 	Query() QueryResolver
 	Subscription() SubscriptionResolver
+	Viewer() ViewerResolver
 }
 
 type DirectiveRoot struct {
@@ -241,14 +242,26 @@ type ComplexityRoot struct {
 		Name        func(childComplexity int) int
 		Roles       func(childComplexity int) int
 		Tenant      func(childComplexity int) int
+		Usage       func(childComplexity int) int
 	}
 
 	ViewerLimits struct {
 		Aliases func(childComplexity int) int
+		Cost    func(childComplexity int) int
 		Depth   func(childComplexity int) int
 		MaxRows func(childComplexity int) int
 		Page    func(childComplexity int) int
 		Tokens  func(childComplexity int) int
+	}
+
+	ViewerUsage struct {
+		Budget     func(childComplexity int) int
+		EndsAt     func(childComplexity int) int
+		Limit      func(childComplexity int) int
+		Of         func(childComplexity int) int
+		PerSeconds func(childComplexity int) int
+		Remaining  func(childComplexity int) int
+		Used       func(childComplexity int) int
 	}
 
 	WriteError struct {
@@ -293,6 +306,9 @@ type QueryResolver interface {
 type SubscriptionResolver interface {
 	ProposalsChanged(ctx context.Context, filter *model.ProposalFilter) (<-chan *model.Proposal, error)
 	ProposalChanged(ctx context.Context, id string) (<-chan *model.Proposal, error)
+}
+type ViewerResolver interface {
+	Usage(ctx context.Context, obj *model.Viewer) ([]*model.ViewerUsage, error)
 }
 
 // endregion ************************** generated!.gotpl **************************
@@ -1177,6 +1193,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Viewer.Tenant(childComplexity), true
+	case "Viewer.usage":
+		if e.ComplexityRoot.Viewer.Usage == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Viewer.Usage(childComplexity), true
 
 	case "ViewerLimits.aliases":
 		if e.ComplexityRoot.ViewerLimits.Aliases == nil {
@@ -1184,6 +1206,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ViewerLimits.Aliases(childComplexity), true
+	case "ViewerLimits.cost":
+		if e.ComplexityRoot.ViewerLimits.Cost == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ViewerLimits.Cost(childComplexity), true
 	case "ViewerLimits.depth":
 		if e.ComplexityRoot.ViewerLimits.Depth == nil {
 			break
@@ -1208,6 +1236,49 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ViewerLimits.Tokens(childComplexity), true
+
+	case "ViewerUsage.budget":
+		if e.ComplexityRoot.ViewerUsage.Budget == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ViewerUsage.Budget(childComplexity), true
+	case "ViewerUsage.endsAt":
+		if e.ComplexityRoot.ViewerUsage.EndsAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ViewerUsage.EndsAt(childComplexity), true
+	case "ViewerUsage.limit":
+		if e.ComplexityRoot.ViewerUsage.Limit == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ViewerUsage.Limit(childComplexity), true
+	case "ViewerUsage.of":
+		if e.ComplexityRoot.ViewerUsage.Of == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ViewerUsage.Of(childComplexity), true
+	case "ViewerUsage.perSeconds":
+		if e.ComplexityRoot.ViewerUsage.PerSeconds == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ViewerUsage.PerSeconds(childComplexity), true
+	case "ViewerUsage.remaining":
+		if e.ComplexityRoot.ViewerUsage.Remaining == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ViewerUsage.Remaining(childComplexity), true
+	case "ViewerUsage.used":
+		if e.ComplexityRoot.ViewerUsage.Used == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ViewerUsage.Used(childComplexity), true
 
 	case "WriteError.code":
 		if e.ComplexityRoot.WriteError.Code == nil {
@@ -1396,12 +1467,31 @@ type Viewer {
   "The person an agent acts for."
   actsFor: String
   limits: ViewerLimits!
+  "How the budgets of the caller, and of the person behind an agent, stand; empty where none is set."
+  usage: [ViewerUsage!]
+}
+
+enum ViewerBudget { REQUESTS COST UPSTREAM_CALLS ROWS_READ ROWS_WRITTEN }
+
+"A budget and what is used of it in the window under way. What other servers have leased and not used yet counts as used."
+type ViewerUsage {
+  budget: ViewerBudget!
+  "Whose: the caller, or the person behind an agent."
+  of: String!
+  limit: Int!
+  perSeconds: Int!
+  used: Int!
+  remaining: Int!
+  "When the window ends and the budget is whole again."
+  endsAt: DateTime!
 }
 
 type ViewerLimits {
   depth: Int!
   aliases: Int!
   tokens: Int!
+  "Estimated cost of one operation, at most."
+  cost: Int!
   "Records per page, at most."
   page: Int!
   "Records one write may touch, at most."
@@ -2056,6 +2146,8 @@ func (ec *executionContext) childFields_Viewer(ctx context.Context, field graphq
 		return ec.fieldContext_Viewer_actsFor(ctx, field)
 	case "limits":
 		return ec.fieldContext_Viewer_limits(ctx, field)
+	case "usage":
+		return ec.fieldContext_Viewer_usage(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Viewer", field.Name)
 }
@@ -2068,12 +2160,34 @@ func (ec *executionContext) childFields_ViewerLimits(ctx context.Context, field 
 		return ec.fieldContext_ViewerLimits_aliases(ctx, field)
 	case "tokens":
 		return ec.fieldContext_ViewerLimits_tokens(ctx, field)
+	case "cost":
+		return ec.fieldContext_ViewerLimits_cost(ctx, field)
 	case "page":
 		return ec.fieldContext_ViewerLimits_page(ctx, field)
 	case "maxRows":
 		return ec.fieldContext_ViewerLimits_maxRows(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ViewerLimits", field.Name)
+}
+
+func (ec *executionContext) childFields_ViewerUsage(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "budget":
+		return ec.fieldContext_ViewerUsage_budget(ctx, field)
+	case "of":
+		return ec.fieldContext_ViewerUsage_of(ctx, field)
+	case "limit":
+		return ec.fieldContext_ViewerUsage_limit(ctx, field)
+	case "perSeconds":
+		return ec.fieldContext_ViewerUsage_perSeconds(ctx, field)
+	case "used":
+		return ec.fieldContext_ViewerUsage_used(ctx, field)
+	case "remaining":
+		return ec.fieldContext_ViewerUsage_remaining(ctx, field)
+	case "endsAt":
+		return ec.fieldContext_ViewerUsage_endsAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ViewerUsage", field.Name)
 }
 
 func (ec *executionContext) childFields___Directive(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -6080,6 +6194,38 @@ func (ec *executionContext) fieldContext_Viewer_limits(_ context.Context, field 
 	return fc, nil
 }
 
+func (ec *executionContext) _Viewer_usage(ctx context.Context, field graphql.CollectedField, obj *model.Viewer) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Viewer_usage(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.Viewer().Usage(ctx, obj)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.ViewerUsage) graphql.Marshaler {
+			return ec.marshalOViewerUsage2ᚕᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐViewerUsageᚄ(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Viewer_usage(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Viewer",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ViewerUsage(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _ViewerLimits_depth(ctx context.Context, field graphql.CollectedField, obj *model.ViewerLimits) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -6149,6 +6295,29 @@ func (ec *executionContext) fieldContext_ViewerLimits_tokens(_ context.Context, 
 	return graphql.NewScalarFieldContext("ViewerLimits", field, false, false, errors.New("field of type Int does not have child fields"))
 }
 
+func (ec *executionContext) _ViewerLimits_cost(ctx context.Context, field graphql.CollectedField, obj *model.ViewerLimits) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ViewerLimits_cost(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Cost, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ViewerLimits_cost(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ViewerLimits", field, false, false, errors.New("field of type Int does not have child fields"))
+}
+
 func (ec *executionContext) _ViewerLimits_page(ctx context.Context, field graphql.CollectedField, obj *model.ViewerLimits) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -6193,6 +6362,167 @@ func (ec *executionContext) _ViewerLimits_maxRows(ctx context.Context, field gra
 }
 func (ec *executionContext) fieldContext_ViewerLimits_maxRows(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("ViewerLimits", field, false, false, errors.New("field of type Int does not have child fields"))
+}
+
+func (ec *executionContext) _ViewerUsage_budget(ctx context.Context, field graphql.CollectedField, obj *model.ViewerUsage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ViewerUsage_budget(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Budget, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v model.ViewerBudget) graphql.Marshaler {
+			return ec.marshalNViewerBudget2githubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐViewerBudget(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ViewerUsage_budget(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ViewerUsage", field, false, false, errors.New("field of type ViewerBudget does not have child fields"))
+}
+
+func (ec *executionContext) _ViewerUsage_of(ctx context.Context, field graphql.CollectedField, obj *model.ViewerUsage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ViewerUsage_of(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Of, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ViewerUsage_of(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ViewerUsage", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _ViewerUsage_limit(ctx context.Context, field graphql.CollectedField, obj *model.ViewerUsage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ViewerUsage_limit(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Limit, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ViewerUsage_limit(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ViewerUsage", field, false, false, errors.New("field of type Int does not have child fields"))
+}
+
+func (ec *executionContext) _ViewerUsage_perSeconds(ctx context.Context, field graphql.CollectedField, obj *model.ViewerUsage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ViewerUsage_perSeconds(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.PerSeconds, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ViewerUsage_perSeconds(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ViewerUsage", field, false, false, errors.New("field of type Int does not have child fields"))
+}
+
+func (ec *executionContext) _ViewerUsage_used(ctx context.Context, field graphql.CollectedField, obj *model.ViewerUsage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ViewerUsage_used(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Used, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ViewerUsage_used(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ViewerUsage", field, false, false, errors.New("field of type Int does not have child fields"))
+}
+
+func (ec *executionContext) _ViewerUsage_remaining(ctx context.Context, field graphql.CollectedField, obj *model.ViewerUsage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ViewerUsage_remaining(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Remaining, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ViewerUsage_remaining(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ViewerUsage", field, false, false, errors.New("field of type Int does not have child fields"))
+}
+
+func (ec *executionContext) _ViewerUsage_endsAt(ctx context.Context, field graphql.CollectedField, obj *model.ViewerUsage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ViewerUsage_endsAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.EndsAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ViewerUsage_endsAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ViewerUsage", field, false, false, errors.New("field of type DateTime does not have child fields"))
 }
 
 func (ec *executionContext) _WriteError_code(ctx context.Context, field graphql.CollectedField, obj *model.WriteError) (ret graphql.Marshaler) {
@@ -9329,43 +9659,81 @@ func (ec *executionContext) _Viewer(ctx context.Context, sel ast.SelectionSet, o
 		case "id":
 			out.Values[i] = ec._Viewer_id(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "kind":
 			out.Values[i] = ec._Viewer_kind(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "name":
 			out.Values[i] = ec._Viewer_name(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "tenant":
 			out.Values[i] = ec._Viewer_tenant(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "roles":
 			out.Values[i] = ec._Viewer_roles(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "interactive":
 			out.Values[i] = ec._Viewer_interactive(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "actsFor":
 			out.Values[i] = ec._Viewer_actsFor(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "limits":
 			out.Values[i] = ec._Viewer_limits(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
+		case "usage":
+			field := field
+
+			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+				defer func() {
+					if r := recover(); r != nil {
+						ec.Error(ctx, ec.Recover(ctx, r))
+					}
+				}()
+				res = ec._Viewer_usage(ctx, field, obj)
+				if res == graphql.RequiredNull {
+					atomic.AddUint32(&fs.Invalids, 1)
+				}
+				return res
+			}
+
+			if field.IsDeferred() {
+				deferredFieldSet.AddField(field)
+				fieldIndex := len(deferredFieldSet.Values) - 1
+				deferredFieldSet.Concurrently(fieldIndex, func(ctx context.Context) graphql.Marshaler {
+					return innerFunc(ctx, deferredFieldSet)
+				})
+
+				for _, deferrable := range field.Deferrables {
+					view, ok := deferLabelToView[deferrable.Label]
+					if !ok {
+						view = deferredFieldSet.NewView()
+						deferLabelToView[deferrable.Label] = view
+					}
+					view.AddIndices(fieldIndex)
+				}
+
+				// don't run the out.Concurrently() call below
+				out.Values[i] = graphql.Null
+				continue
+			}
+
+			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
 		}
@@ -9414,6 +9782,11 @@ func (ec *executionContext) _ViewerLimits(ctx context.Context, sel ast.Selection
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
+		case "cost":
+			out.Values[i] = ec._ViewerLimits_cost(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
 		case "page":
 			out.Values[i] = ec._ViewerLimits_page(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -9421,6 +9794,74 @@ func (ec *executionContext) _ViewerLimits(ctx context.Context, sel ast.Selection
 			}
 		case "maxRows":
 			out.Values[i] = ec._ViewerLimits_maxRows(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
+
+	ec.ProcessDeferredGroup(graphql.DeferredGroup{
+		Defers:   deferLabelToView,
+		Path:     graphql.GetPath(ctx),
+		FieldSet: deferredFieldSet,
+		Context:  ctx,
+	})
+
+	return out
+}
+
+var viewerUsageImplementors = []string{"ViewerUsage"}
+
+func (ec *executionContext) _ViewerUsage(ctx context.Context, sel ast.SelectionSet, obj *model.ViewerUsage) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, viewerUsageImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferredFieldSet := graphql.NewFieldSet(nil)
+	deferLabelToView := make(map[string]*graphql.FieldSetView)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ViewerUsage")
+		case "budget":
+			out.Values[i] = ec._ViewerUsage_budget(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "of":
+			out.Values[i] = ec._ViewerUsage_of(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "limit":
+			out.Values[i] = ec._ViewerUsage_limit(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "perSeconds":
+			out.Values[i] = ec._ViewerUsage_perSeconds(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "used":
+			out.Values[i] = ec._ViewerUsage_used(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "remaining":
+			out.Values[i] = ec._ViewerUsage_remaining(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "endsAt":
+			out.Values[i] = ec._ViewerUsage_endsAt(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -10437,6 +10878,16 @@ func (ec *executionContext) marshalNViewer2ᚖgithubᚗcomᚋcountersignᚋcount
 	return ec._Viewer(ctx, sel, v)
 }
 
+func (ec *executionContext) unmarshalNViewerBudget2githubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐViewerBudget(ctx context.Context, v any) (model.ViewerBudget, error) {
+	var res model.ViewerBudget
+	err := res.UnmarshalGQL(v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNViewerBudget2githubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐViewerBudget(ctx context.Context, sel ast.SelectionSet, v model.ViewerBudget) graphql.Marshaler {
+	return v
+}
+
 func (ec *executionContext) marshalNViewerLimits2ᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐViewerLimits(ctx context.Context, sel ast.SelectionSet, v *model.ViewerLimits) graphql.Marshaler {
 	if v == nil {
 		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
@@ -10445,6 +10896,16 @@ func (ec *executionContext) marshalNViewerLimits2ᚖgithubᚗcomᚋcountersign�
 		return graphql.Null
 	}
 	return ec._ViewerLimits(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalNViewerUsage2ᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐViewerUsage(ctx context.Context, sel ast.SelectionSet, v *model.ViewerUsage) graphql.Marshaler {
+	if v == nil {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+		return graphql.Null
+	}
+	return ec._ViewerUsage(ctx, sel, v)
 }
 
 func (ec *executionContext) marshalN__Directive2githubᚗcomᚋ99designsᚋgqlgenᚋgraphqlᚋintrospectionᚐDirective(ctx context.Context, sel ast.SelectionSet, v introspection.Directive) graphql.Marshaler {
@@ -10882,6 +11343,25 @@ func (ec *executionContext) marshalOString2ᚖstring(ctx context.Context, sel as
 	_ = ctx
 	res := graphql.MarshalString(*v)
 	return res
+}
+
+func (ec *executionContext) marshalOViewerUsage2ᚕᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐViewerUsageᚄ(ctx context.Context, sel ast.SelectionSet, v []*model.ViewerUsage) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNViewerUsage2ᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐViewerUsage(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
 }
 
 func (ec *executionContext) unmarshalOWriteMode2ᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐWriteMode(ctx context.Context, v any) (*model.WriteMode, error) {

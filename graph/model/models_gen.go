@@ -262,16 +262,33 @@ type Viewer struct {
 	// The person an agent acts for.
 	ActsFor *string       `json:"actsFor,omitempty"`
 	Limits  *ViewerLimits `json:"limits"`
+	// How the budgets of the caller, and of the person behind an agent, stand; empty where none is set.
+	Usage []*ViewerUsage `json:"usage,omitempty"`
 }
 
 type ViewerLimits struct {
 	Depth   int `json:"depth"`
 	Aliases int `json:"aliases"`
 	Tokens  int `json:"tokens"`
+	// Estimated cost of one operation, at most.
+	Cost int `json:"cost"`
 	// Records per page, at most.
 	Page int `json:"page"`
 	// Records one write may touch, at most.
 	MaxRows int `json:"maxRows"`
+}
+
+// A budget and what is used of it in the window under way. What other servers have leased and not used yet counts as used.
+type ViewerUsage struct {
+	Budget ViewerBudget `json:"budget"`
+	// Whose: the caller, or the person behind an agent.
+	Of         string `json:"of"`
+	Limit      int    `json:"limit"`
+	PerSeconds int    `json:"perSeconds"`
+	Used       int    `json:"used"`
+	Remaining  int    `json:"remaining"`
+	// When the window ends and the budget is whole again.
+	EndsAt time.Time `json:"endsAt"`
 }
 
 type WriteError struct {
@@ -967,6 +984,67 @@ func (e *SettledOutcome) UnmarshalJSON(b []byte) error {
 }
 
 func (e SettledOutcome) MarshalJSON() ([]byte, error) {
+	var buf bytes.Buffer
+	e.MarshalGQL(&buf)
+	return buf.Bytes(), nil
+}
+
+type ViewerBudget string
+
+const (
+	ViewerBudgetRequests      ViewerBudget = "REQUESTS"
+	ViewerBudgetCost          ViewerBudget = "COST"
+	ViewerBudgetUpstreamCalls ViewerBudget = "UPSTREAM_CALLS"
+	ViewerBudgetRowsRead      ViewerBudget = "ROWS_READ"
+	ViewerBudgetRowsWritten   ViewerBudget = "ROWS_WRITTEN"
+)
+
+var AllViewerBudget = []ViewerBudget{
+	ViewerBudgetRequests,
+	ViewerBudgetCost,
+	ViewerBudgetUpstreamCalls,
+	ViewerBudgetRowsRead,
+	ViewerBudgetRowsWritten,
+}
+
+func (e ViewerBudget) IsValid() bool {
+	switch e {
+	case ViewerBudgetRequests, ViewerBudgetCost, ViewerBudgetUpstreamCalls, ViewerBudgetRowsRead, ViewerBudgetRowsWritten:
+		return true
+	}
+	return false
+}
+
+func (e ViewerBudget) String() string {
+	return string(e)
+}
+
+func (e *ViewerBudget) UnmarshalGQL(v any) error {
+	str, ok := v.(string)
+	if !ok {
+		return fmt.Errorf("enums must be strings")
+	}
+
+	*e = ViewerBudget(str)
+	if !e.IsValid() {
+		return fmt.Errorf("%s is not a valid ViewerBudget", str)
+	}
+	return nil
+}
+
+func (e ViewerBudget) MarshalGQL(w io.Writer) {
+	fmt.Fprint(w, strconv.Quote(e.String()))
+}
+
+func (e *ViewerBudget) UnmarshalJSON(b []byte) error {
+	s, err := strconv.Unquote(string(b))
+	if err != nil {
+		return err
+	}
+	return e.UnmarshalGQL(s)
+}
+
+func (e ViewerBudget) MarshalJSON() ([]byte, error) {
 	var buf bytes.Buffer
 	e.MarshalGQL(&buf)
 	return buf.Bytes(), nil

@@ -21,6 +21,10 @@ type Bindings struct {
 	Authority string
 	Version   string
 	Sealer    Sealer
+	// Admit is asked once the values are known and the plan's own limits held,
+	// before any source is: the estimated cost, and how many records may be
+	// written. nil: everything is admitted.
+	Admit func(cost, written int) *connectors.Error
 }
 
 // Values are a plan's arguments, bound. The zero Values may be bound to;
@@ -80,7 +84,10 @@ func (p *Plan) Bind(in *Bindings, out *Values) *connectors.Error {
 			return at(err, w.Key)
 		}
 	}
-	return p.checkCost(out)
+	if err := p.checkCost(out); err != nil || in.Admit == nil {
+		return err
+	}
+	return in.Admit(p.Cost(out), p.maxWritten(out))
 }
 
 // grow is s with length n and zero elements.

@@ -35,6 +35,24 @@ func (p *Plan) Cost(v *Values) int {
 	return len(p.Steps) + cells/cellsPerUnit
 }
 
+// MeasuredCost is what an operation did cost, in the units of Cost: calls of
+// sources, and cells that came.
+func MeasuredCost(calls, cells int) int { return calls + cells/cellsPerUnit }
+
+// maxWritten is how many records the plan's writes may touch.
+func (p *Plan) maxWritten(v *Values) int {
+	n := 0
+	for _, w := range p.Writes {
+		most := w.MaxRecords
+		if w.HasMaxRows {
+			asked, _ := w.MaxRows.Value(v.All[w.ArgFrom:w.ArgTo]).Int64()
+			most = int(asked)
+		}
+		n = min(n+max(most, 1), costCap)
+	}
+	return n
+}
+
 func (p *Plan) checkCost(v *Values) *connectors.Error {
 	if p.maxCost <= 0 {
 		return nil

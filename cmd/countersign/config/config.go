@@ -243,9 +243,20 @@ type Agent struct {
 	ActsFor    string   `yaml:"actsFor"`
 	Operations Later    `yaml:"operations"`
 	Mode       string   `yaml:"mode"`
-	Budget     Later    `yaml:"budget"`
+	Budget     Budget   `yaml:"budget"`
 
 	Line int `yaml:"-"`
+}
+
+// A Budget is what an agent may use in a time. The zero Rate: not said.
+type Budget struct {
+	Requests      Rate  `yaml:"requests"`
+	Cost          Rate  `yaml:"cost"`
+	UpstreamCalls Rate  `yaml:"upstreamCalls"`
+	RowsRead      Rate  `yaml:"rowsRead"`
+	RowsWritten   Rate  `yaml:"rowsWritten"`
+	OpenProposals Later `yaml:"openProposals"`
+	Amount        Later `yaml:"amount"`
 }
 
 // Limits of a role, or of everybody under "*". Zero: not said.
@@ -253,14 +264,18 @@ type Limits struct {
 	Depth         int           `yaml:"depth"`
 	Aliases       int           `yaml:"aliases"`
 	Tokens        int           `yaml:"tokens"`
-	Cost          int           `yaml:"cost"`
+	Cost          CostLimit     `yaml:"cost"`
 	Page          int           `yaml:"page"`
 	MaxRows       int           `yaml:"maxRows"`
 	Body          Size          `yaml:"body"`
 	Timeout       time.Duration `yaml:"timeout"`
 	Documents     string        `yaml:"documents"`
 	Introspection *bool         `yaml:"introspection"`
-	Requests      Later         `yaml:"requests"`
+	// Budgets of each principal of the role.
+	Requests      Rate `yaml:"requests"`
+	UpstreamCalls Rate `yaml:"upstreamCalls"`
+	RowsRead      Rate `yaml:"rowsRead"`
+	RowsWritten   Rate `yaml:"rowsWritten"`
 }
 
 // Telemetry is what is told of what happens.
@@ -291,7 +306,7 @@ const DefaultDenials = time.Minute
 // DefaultLimits are the limits of whoever the file says nothing of.
 func DefaultLimits() Limits {
 	yes := true
-	return Limits{Depth: 12, Aliases: 30, Tokens: 2000, Cost: 10000, Page: 100, MaxRows: 100, Body: 1 << 20,
+	return Limits{Depth: 12, Aliases: 30, Tokens: 2000, Cost: CostLimit{Operation: 10000}, Page: 100, MaxRows: 100, Body: 1 << 20,
 		Timeout: 15 * time.Second, Documents: "any", Introspection: &yes}
 }
 

@@ -41,6 +41,8 @@ var (
 	durationType = reflect.TypeFor[time.Duration]()
 	sizeType     = reflect.TypeFor[Size]()
 	laterType    = reflect.TypeFor[Later]()
+	rateType     = reflect.TypeFor[Rate]()
+	costType     = reflect.TypeFor[CostLimit]()
 	stringsType  = reflect.TypeFor[StringList]()
 	oneOrMapType = reflect.TypeFor[OneOrMap]()
 	filterType   = reflect.TypeFor[Filter]()
@@ -77,6 +79,18 @@ func (d *decoder) value(n ast.Node, v reflect.Value, path string) {
 				v.SetInt(int64(size))
 			}
 		}
+		return
+	case rateType:
+		if s, ok := d.scalar(n, path); ok {
+			if rate, err := ParseRate(s); err != nil {
+				d.problem(n, "bad_value", "%s: %v", path, err)
+			} else {
+				v.Set(reflect.ValueOf(rate))
+			}
+		}
+		return
+	case costType:
+		d.cost(n, v, path)
 		return
 	case stringsType:
 		if _, seq := n.(*ast.SequenceNode); !seq {
@@ -121,6 +135,23 @@ func (d *decoder) short(n ast.Node, v reflect.Value, path string) {
 			v.Set(reflect.ValueOf(Caches{"*": {TTL: ttl}}))
 		}
 	}
+}
+
+// cost decodes one or both bounds of the cost.
+func (d *decoder) cost(n ast.Node, v reflect.Value, path string) {
+	items := []ast.Node{n}
+	if seq, ok := n.(*ast.SequenceNode); ok {
+		items = seq.Values
+	}
+	var out CostLimit
+	for _, item := range items {
+		if s, ok := d.scalar(unwrap(item), path); ok {
+			if err := out.parse(s); err != nil {
+				d.problem(item, "bad_value", "%s: %v", path, err)
+			}
+		}
+	}
+	v.Set(reflect.ValueOf(out))
 }
 
 func (d *decoder) kind(n ast.Node, v reflect.Value, path string) {

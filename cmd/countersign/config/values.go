@@ -19,6 +19,19 @@ type Later struct{}
 // A Size is a number of bytes.
 type Size int64
 
+// A Rate is how much in a time.
+type Rate struct {
+	N   int64
+	Per time.Duration
+}
+
+// A CostLimit bounds the cost of one operation (1000), of those in a time
+// (20000/h), or both ([1000, 20000/h]).
+type CostLimit struct {
+	Operation int  // 0: not said
+	Budget    Rate // zero: not said
+}
+
 // A StringList is one string or several.
 type StringList []string
 
@@ -114,4 +127,34 @@ func ParseSize(s string) (Size, error) {
 		}
 	}
 	return 0, fmt.Errorf("%q is no size; write 256KiB, 1MiB or 2GiB", s)
+}
+
+// maxRate keeps counters far from the end of their range.
+const maxRate = 2_000_000_000
+
+// ParseRate reads 80/s 60/min 2000/h 50000/day.
+func ParseRate(s string) (Rate, error) {
+	units := map[string]time.Duration{"s": time.Second, "min": time.Minute, "h": time.Hour, "day": 24 * time.Hour}
+	if n, unit, ok := strings.Cut(s, "/"); ok {
+		v, err := strconv.ParseInt(n, 10, 64)
+		if per := units[unit]; err == nil && per > 0 && v > 0 && v <= maxRate {
+			return Rate{N: v, Per: per}, nil
+		}
+	}
+	return Rate{}, fmt.Errorf("%q is no rate; write 80/s, 60/min, 2000/h or 50000/day", s)
+}
+
+// parse reads one element of a CostLimit into it.
+func (c *CostLimit) parse(s string) error {
+	if strings.Contains(s, "/") {
+		r, err := ParseRate(s)
+		c.Budget = r
+		return err
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 0 {
+		return fmt.Errorf("%q is neither the cost of one operation, such as 1000, nor a rate, such as 20000/h", s)
+	}
+	c.Operation = n
+	return nil
 }
