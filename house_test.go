@@ -49,6 +49,7 @@ var imports = map[string][]string{
 	"examples/shop":            {},
 	"cmd/countersign/config":   {"policy"},
 	"cmd/countersign":          {"everything"},
+	"cmd/countersign/proof":    {"connectors", "connectors/memory", "graph", "graph/*", "policy", "proposals", "store"},
 	"bench":                    {"everything"},
 }
 

@@ -107,16 +107,7 @@ func (x *explainCmd) Run(e *env) error {
 	if len(errs) > 0 {
 		return fmt.Errorf("%s (%s)", errs[0].Message, errs[0].Code)
 	}
-	out := &explained{Plan: ex.Plan.String(), Change: ex.Change, Lines: []explainedLine{}, Sent: []explainedSent{}}
-	for _, q := range who.Chain() {
-		out.Identity = append(out.Identity, explainedPrincipal{ID: q.ID, Kind: string(q.Kind), Roles: p.policy.Expand(q)})
-	}
-	for _, l := range ex.Lines {
-		out.Lines = append(out.Lines, explainedLine{File: filepath.Base(l.File), Line: l.Line, Text: l.Text})
-	}
-	for _, m := range ex.Masked {
-		out.Masked = append(out.Masked, explainedMask{Field: m.Object + "." + m.Field, Mask: string(m.Mask), File: filepath.Base(m.Line.File), Line: m.Line.Line})
-	}
+	out := p.explained(who, ex)
 	if ex.Operation != ast.Query {
 		out.NothingSent = "nothing was sent: a mutation is only planned here"
 		if ex.Change != nil && ex.Change.Routing != nil && ex.Change.Routing.Then == policy.ThenReview {
@@ -130,6 +121,24 @@ func (x *explainCmd) Run(e *env) error {
 	}
 	out.print(e)
 	return nil
+}
+
+// explained is an explanation as it is printed.
+func (p *project) explained(who *policy.Principal, ex *gateway.Explanation) *explained {
+	out := &explained{Lines: []explainedLine{}, Sent: []explainedSent{}, Change: ex.Change}
+	if ex.Plan != nil {
+		out.Plan = ex.Plan.String()
+	}
+	for _, q := range who.Chain() {
+		out.Identity = append(out.Identity, explainedPrincipal{ID: q.ID, Kind: string(q.Kind), Roles: p.policy.Expand(q)})
+	}
+	for _, l := range ex.Lines {
+		out.Lines = append(out.Lines, explainedLine{File: filepath.Base(l.File), Line: l.Line, Text: l.Text})
+	}
+	for _, m := range ex.Masked {
+		out.Masked = append(out.Masked, explainedMask{Field: m.Object + "." + m.Field, Mask: string(m.Mask), File: filepath.Base(m.Line.File), Line: m.Line.Line})
+	}
+	return out
 }
 
 // request is who asks, and what.

@@ -11,6 +11,25 @@ import (
 
 // print writes an explanation for people.
 func (x *explained) print(e *env) {
+	x.printReasons(e)
+	e.printf("sent\n")
+	for i := range x.Sent {
+		e.printf("%s\n", indent(plainLines(x.Sent[i].text())))
+	}
+	if x.NothingSent != "" {
+		e.printf("  %s\n", x.NothingSent)
+	}
+	if x.Answer == nil {
+		return
+	}
+	e.printf("answer\n  %d bytes\n", x.Answer.Bytes)
+	for _, a := range x.Answer.Errors {
+		e.printf("  error at %s: %s (%s)\n", plain(a.Path), plain(a.Message), a.Code)
+	}
+}
+
+// printReasons writes who asks, what decides, and what is planned.
+func (x *explained) printReasons(e *env) {
 	for i, q := range x.Identity {
 		title := "identity"
 		if i > 0 {
@@ -34,23 +53,11 @@ func (x *explained) print(e *env) {
 	for _, m := range x.Masked {
 		e.printf("  %s: %s by %s:%d\n", plain(m.Field), m.Mask, m.File, m.Line)
 	}
-	e.printf("plan\n%s\n", indent(plainLines(x.Plan)))
+	if x.Plan != "" {
+		e.printf("plan\n%s\n", indent(plainLines(x.Plan)))
+	}
 	if x.Change != nil {
 		x.printChange(e)
-	}
-	e.printf("sent\n")
-	for i := range x.Sent {
-		e.printf("%s\n", indent(plainLines(x.Sent[i].text())))
-	}
-	if x.NothingSent != "" {
-		e.printf("  %s\n", x.NothingSent)
-	}
-	if x.Answer == nil {
-		return
-	}
-	e.printf("answer\n  %d bytes\n", x.Answer.Bytes)
-	for _, a := range x.Answer.Errors {
-		e.printf("  error at %s: %s (%s)\n", plain(a.Path), plain(a.Message), a.Code)
 	}
 }
 

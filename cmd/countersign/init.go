@@ -229,7 +229,11 @@ func (i *initCmd) writeNew(p *project, added []*newSource) error {
 	if err := os.MkdirAll(policyDir, 0o755); err != nil {
 		return err
 	}
-	for name, text := range map[string]string{"policy.csv": p.policyText(), "approvals.yaml": approvalsText} {
+	texts := map[string]string{"policy.csv": p.policyText(), "approvals.yaml": approvalsText}
+	if tests := p.testsText(); tests != "" {
+		texts["first.policy_test.yaml"] = tests
+	}
+	for name, text := range texts {
 		file := filepath.Join(policyDir, name)
 		if !absent(file) {
 			return fmt.Errorf("%s is there already; nothing was written", file)

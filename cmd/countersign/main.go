@@ -34,6 +34,7 @@ type cli struct {
 	Check     checkCmd     `cmd:"" help:"Check configuration, lock, graph file and policy; report every problem."`
 	Schema    schemaCmd    `cmd:"" help:"Print the graph as a role sees it."`
 	Explain   explainCmd   `cmd:"" help:"Say why a query answers what it answers: identity, lines, plan, what each source is sent."`
+	Policy    policyCmd    `cmd:"" help:"Test a policy, compare two, ask who may do something."`
 	Refresh   refreshCmd   `cmd:"" help:"Describe sources again, show what changed, and write the lock."`
 	Prepare   prepareCmd   `cmd:"" help:"Print (or apply) what serve never creates in a source by itself."`
 	Login     loginCmd     `cmd:"" help:"Sign this command line in, with a code that you confirm in the browser."`

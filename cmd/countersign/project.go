@@ -32,6 +32,7 @@ type project struct {
 	schemas map[string]*connectors.Schema // as pinned, by source
 	catalog *catalog.Catalog
 	policy  *policy.Engine
+	tests   []policy.File // *.policy_test.yaml of the policy's folder
 }
 
 // loadProject reads a configuration and all files that belong to it. It asks no
@@ -169,13 +170,13 @@ func (p *project) policyFiles() ([]policy.File, []config.Problem) {
 		if e.IsDir() || strings.HasPrefix(e.Name(), ".") || !slices.Contains([]string{".csv", ".yaml", ".yml"}, filepath.Ext(name)) {
 			continue
 		}
-		if strings.Contains(e.Name(), ".policy_test.") {
-			problems = append(problems, config.Problem{File: name, Code: "not_supported", Message: "policy tests are not supported yet: it is not run", Warning: true})
-			continue
-		}
 		data, err := os.ReadFile(name)
 		if err != nil {
 			problems = append(problems, config.Problem{File: name, Code: "unreadable", Message: err.Error()})
+			continue
+		}
+		if strings.Contains(e.Name(), ".policy_test.") {
+			p.tests = append(p.tests, policy.File{Name: name, Data: data})
 			continue
 		}
 		files = append(files, policy.File{Name: name, Data: data})

@@ -113,6 +113,9 @@ func (c *checkCmd) Run(e *env) error {
 		return errors.New("check --production is not supported yet")
 	}
 	p, problems := loadProject(c.Config)
+	if !policy.Errors(problems) {
+		problems = append(problems, p.proven(e.ctx)...)
+	}
 	if c.JSON {
 		if problems == nil {
 			problems = []config.Problem{}
