@@ -173,6 +173,9 @@ func (s *Step) appendCanonical(b []byte) []byte {
 		b = s.Args.AppendCanonical(b)
 		b = append(b, ',')
 	}
+	if s.Blind {
+		b = append(b, `"blind":"true",`...)
+	}
 	if s.Check != nil {
 		b = append(b, `"check":`...)
 		b = s.Check.AppendCanonical(b)

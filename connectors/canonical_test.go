@@ -156,6 +156,7 @@ func TestDigestCoversTheChange(t *testing.T) {
 	add("expect nothing", step(func(s *connectors.Step) { s.Expect = []connectors.Expectation{} }))
 	add("class", step(func(s *connectors.Step) { s.Class = connectors.Transactional }))
 	add("preview", step(func(s *connectors.Step) { s.Preview = connectors.PreviewNone }))
+	add("blind", step(func(s *connectors.Step) { s.Blind = true }))
 	add("return", step(func(s *connectors.Step) { s.Return = []string{"city"} }))
 	add("id", step(func(s *connectors.Step) { s.ID = "b" }))
 }

@@ -81,6 +81,10 @@ type Step struct {
 	IdempotencyKey string `json:"idempotencyKey,omitempty"`
 	// Preview says how Preview learns what would happen.
 	Preview PreviewStrategy `json:"preview,omitempty"`
+	// Blind: who asks for the preview may not know of other records that the step
+	// would collide with, refer to or take a parent from. Such are not looked for,
+	// and the strategy is read where it would be rollback. Apply does not mind it.
+	Blind bool `json:"blind,omitempty"`
 }
 
 // An Assign gives a field a value. With Increment the value is added.

@@ -18,12 +18,23 @@ type genLine struct {
 	acts                 []string
 	effect               string
 	where                string
+	// masks by the field's graph name.
+	masks map[string]policy.Mask
 }
 
 func (l genLine) String() string {
 	out := fmt.Sprintf("p, %s, %s%s, %s, %s", l.role, l.object, l.braces, strings.Join(l.acts, "|"), l.effect)
-	if l.where != "" {
+	if l.where != "" || len(l.masks) > 0 {
 		out += ", " + l.where
+	}
+	if len(l.masks) > 0 {
+		out += ", {mask: {"
+		for _, f := range []string{"a", "b", "c"} {
+			if m := l.masks[f]; m != "" {
+				out += f + ": " + string(m) + " "
+			}
+		}
+		out += "}}"
 	}
 	return out
 }
@@ -71,6 +82,15 @@ func genLineOf(t *rapid.T, effects []string, conditions bool) genLine {
 	if conditions && rapid.Bool().Draw(t, "conditional") {
 		l.where = rapid.SampledFrom(genConditions).Draw(t, "where")
 	}
+	if l.effect == "allow" && l.does(policy.Read) && rapid.Bool().Draw(t, "masked") {
+		l.masks = map[string]policy.Mask{}
+		for _, f := range []string{"a", "b", "c"} {
+			m := rapid.SampledFrom([]policy.Mask{"", "", policy.MaskLast4, policy.MaskHash, policy.MaskRedact, policy.MaskNull}).Draw(t, "mask of "+f)
+			if m != "" && l.covers(policy.ObjectField{Graph: f, Secret: f == "c"}) {
+				l.masks[f] = m
+			}
+		}
+	}
 	return l
 }
 
@@ -84,7 +104,7 @@ func genPolicy(t *rapid.T, effects []string, conditions bool) ([]genLine, *polic
 			lines = append(lines, l)
 		}
 	}
-	lines = append(lines, genLine{"r3", "crm.items", "", []string{"read"}, "allow", ""})
+	lines = append(lines, genLine{"r3", "crm.items", "", []string{"read"}, "allow", "", nil})
 	return lines, load(t, lines)
 }
 
@@ -230,17 +250,33 @@ func level(v *policy.View, o policy.Object, act policy.Act, field string, record
 	return 1
 }
 
-// visible is what a view lets see of a record: whether it is there, and which
-// fields have a value.
-func visible(v *policy.View, o policy.Object, record func(string) connectors.Value) map[string]bool {
+// How much a cell shows, in the order of the reference.
+const (
+	nothing = iota
+	redacted
+	digested
+	lastFour
+	itself
+)
+
+func showing(m policy.Mask) int {
+	return map[policy.Mask]int{policy.MaskNone: itself, policy.MaskLast4: lastFour, policy.MaskHash: digested, policy.MaskRedact: redacted}[m]
+}
+
+// visible is what a view lets see of a record: nil where it is not there, else
+// how much of the fields that show something.
+func visible(v *policy.View, o policy.Object, record func(string) connectors.Value) map[string]int {
 	a := v.Object(o.Name)
 	if a == nil || a.Read == nil || policy.Match(a.Read.Row, record, nil) != policy.True {
 		return nil
 	}
-	out := map[string]bool{}
+	out := map[string]int{}
 	for f, c := range a.Read.Fields {
-		if policy.Match(c.If, record, nil) == policy.True {
-			out[f] = true
+		for _, m := range append([]policy.Masked{{If: c.If}}, c.Masks...) {
+			if policy.Match(m.If, record, nil) == policy.True {
+				out[f] = showing(m.Mask)
+				break
+			}
 		}
 	}
 	return out

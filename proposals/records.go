@@ -287,10 +287,14 @@ type IdempotencyRecord struct {
 	State     IdempotencyState `json:"state"`
 	// Proposal is the handle of what it made; else Answer is the stored answer
 	// of a direct write.
-	Proposal  string          `json:"proposal,omitempty"`
-	Answer    json.RawMessage `json:"answer,omitempty"`
-	CreatedAt time.Time       `json:"createdAt"`
-	ExpiresAt time.Time       `json:"expiresAt"`
+	Proposal string          `json:"proposal,omitempty"`
+	Answer   json.RawMessage `json:"answer,omitempty"`
+	// Run names the direct write to the systems that it is done in, whenever it
+	// is begun again: their markers and idempotency keys come from it. Unguessable,
+	// and another when the key is used again after it expired.
+	Run       string    `json:"run,omitempty"`
+	CreatedAt time.Time `json:"createdAt"`
+	ExpiresAt time.Time `json:"expiresAt"`
 }
 
 // An OutboxMessage is to be delivered at least once, to people or systems. It

@@ -86,7 +86,7 @@ func sealAll(t *testing.T, s *store.Store) int {
 
 func verify(t *testing.T, s *store.Store) audit.Report {
 	t.Helper()
-	report, err := audit.Verify(t.Context(), s)
+	report, err := audit.Verify(t.Context(), s, audit.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +159,7 @@ func TestAuditTampered(t *testing.T) {
 		{"the end is cut, head and all", []string{`DELETE FROM audit_event WHERE seq > 15`, `UPDATE audit_head SET seq = 15, hash = (SELECT hash FROM audit_event WHERE seq = 15)`}, 16, audit.WrongMissing},
 		{"everything is deleted", []string{`DELETE FROM audit_event`, `DELETE FROM audit_head`}, 1, audit.WrongMissing},
 		{"an event is taken out of the chain", []string{`UPDATE audit_event SET seq = NULL, hash = NULL WHERE seq = 5`}, 5, audit.WrongMissing},
-		{"two are swapped", []string{`UPDATE audit_event SET seq = 1000 WHERE seq = 5`, `UPDATE audit_event SET seq = 5 WHERE seq = 6`, `UPDATE audit_event SET seq = 6 WHERE seq = 1000`}, 5, audit.WrongChanged},
+		{"two are swapped", []string{`UPDATE audit_event SET seq = 1000 WHERE seq = 5`, `UPDATE audit_event SET seq = 5 WHERE seq = 6`, `UPDATE audit_event SET seq = 6 WHERE seq = 1000`}, 5, audit.WrongMoved},
 		{"two are swapped with their hashes", []string{
 			`UPDATE audit_event SET seq = 1000, hash = (SELECT hash FROM audit_event WHERE seq = 6) WHERE seq = 5`,
 			`UPDATE audit_event SET seq = 5, hash = (SELECT hash FROM audit_event WHERE seq = 4) WHERE seq = 6`,

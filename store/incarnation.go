@@ -131,7 +131,9 @@ func (s *Store) onChain(ctx context.Context, q querier, tenant string, head audi
 	var hash sql.NullString
 	err := q.QueryRowContext(ctx, `SELECT hash FROM audit_event WHERE tenant = $1 AND seq = $2`, tenant, head.Seq).Scan(&hash)
 	if errors.Is(err, sql.ErrNoRows) {
-		return head.Seq == 0, nil
+		// It may be the last event before what is kept.
+		base, err := s.base(ctx, q, tenant)
+		return head.Seq == 0 || base.Seq == head.Seq && base.Hash == head.Hash, err
 	}
 	return hash.String == head.Hash, s.fail(err)
 }

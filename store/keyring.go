@@ -34,8 +34,8 @@ type ringKey struct {
 // MinSecret is the least length of a secret in bytes.
 const MinSecret = 32
 
-// secretName is the file in the data folder of a single node.
-const secretName = "secret.key"
+// SecretFile is the file in the data folder of a single node.
+const SecretFile = "secret.key"
 
 // ErrSealed: what should be opened was not made by this keyring for this
 // purpose and this place, or was changed since.
@@ -60,7 +60,7 @@ func NewKeyring(secrets ...string) (*Keyring, error) {
 // LoadKeyring reads the secret of a single node from its data folder, and makes
 // one, readable for its owner only, where there is none.
 func LoadKeyring(dataDir string) (*Keyring, error) {
-	name := filepath.Join(dataDir, secretName)
+	name := filepath.Join(dataDir, SecretFile)
 	raw, err := os.ReadFile(name)
 	if errors.Is(err, os.ErrNotExist) {
 		raw, err = makeSecret(dataDir, name)

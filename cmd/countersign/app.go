@@ -129,7 +129,11 @@ func (a *app) assemble(p *project, exec *execute.Executor, issuer *connectors.Is
 	if err != nil {
 		return err
 	}
-	a.sealer = &audit.Sealer{Store: a.store, Failed: func(err error) { a.log.Error("sealing audit events", "error", err) }}
+	sign, err := signer(keys)
+	if err != nil {
+		return err
+	}
+	a.sealer = &audit.Sealer{Store: a.store, Signer: sign, Signing: a.store, Failed: func(err error) { a.log.Error("sealing audit events", "error", err) }}
 	cfg := gateway.Config{Identity: a.identity, Executor: exec, Proposals: a.service, Sources: a.sources,
 		Control: &graph.Resolver{Proposals: a.service, Identity: a.identity, Audit: a.store, Sources: a.sources.States},
 		Sealer:  func(tenant string) plan.Sealer { return keys.Stable("graph", tenant) },
@@ -334,6 +338,13 @@ func (a *app) sweep(ctx context.Context) error {
 	for {
 		if err := a.store.Sweep(ctx); err != nil && ctx.Err() == nil {
 			a.log.Warn("sweeping the store", "error", err)
+		}
+		if keep := a.cfg.Telemetry.Audit.Keep; keep > 0 {
+			if n, err := a.store.Prune(ctx, keep); err != nil && ctx.Err() == nil {
+				a.log.Warn("removing old audit events", "error", err)
+			} else if n > 0 {
+				a.log.Info("removed audit events that are older than telemetry.audit.keep", "events", n)
+			}
 		}
 		select {
 		case <-ctx.Done():

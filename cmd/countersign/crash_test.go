@@ -238,6 +238,44 @@ func TestKilledAtEveryPoint(t *testing.T) {
 	}
 }
 
+// TestDirectWriteKilled kills the program while it does a write at once that has
+// an idempotency key: sent again under it, where the system tells a second time
+// from a first, the write is done once and answered as done.
+func TestDirectWriteKilled(t *testing.T) {
+	t.Parallel()
+	y := newYard(t)
+	for _, class := range []string{"sqlite", "postgres", "idempotent"} {
+		for _, point := range []string{"K1", "K2"} {
+			t.Run(class+" "+point, func(t *testing.T) {
+				t.Parallel()
+				s, d := y.copy(t, class)
+				s.write(t, "policy/policy.csv", yardPolicy+"p, lead, *, update, allow\n")
+				n := serveFailing(t, s, "COUNTERSIGN_TEST_FAILPOINT="+point)
+				if a, err := n.try(s.tokens["boss"], d.text("key"), nil); err == nil {
+					t.Errorf("killed at %s it answered %s", point, a.raw)
+				}
+				n.dies(t)
+				if got, want := d.effects(t), map[string]int{"K1": 0, "K2": 1}[point]; got != want {
+					t.Errorf("%d effects before it is sent again, not %d", got, want)
+				}
+				n = serve(t, s)
+				for range 2 {
+					if a := n.must(t, s.tokens["boss"], d.text("key"), nil); a.at(d.field+".outcome") != "APPLIED" {
+						t.Errorf("sent again: %s", a.raw)
+					}
+				}
+				if a := n.must(t, s.tokens["boss"], strings.Replace(d.text("key"), "outcome duplicate", "outcome", 1), nil); a.at(d.field+".errors.0.code") != "IDEMPOTENCY_MISMATCH" {
+					t.Errorf("another request under the key: %s", a.raw)
+				}
+				n.stop(t)
+				if got := d.effects(t); got != 1 {
+					t.Errorf("%d effects", got)
+				}
+			})
+		}
+	}
+}
+
 // dies waits until the program ended at its failpoint.
 func (n *node) dies(t testing.TB) {
 	t.Helper()

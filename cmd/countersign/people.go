@@ -5,12 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/countersign/countersign/cmd/countersign/config"
 	"github.com/countersign/countersign/policy"
-	"github.com/countersign/countersign/policy/audit"
 	"github.com/countersign/countersign/policy/identity"
 	"github.com/countersign/countersign/store"
 )
@@ -274,46 +272,4 @@ func (k *keysRevoke) Run(e *env) error {
 		e.printf("revoked\n")
 		return nil
 	})
-}
-
-type auditCmd struct {
-	Verify auditVerify `cmd:"" help:"Prove that the sealed part of the log is what was sealed."`
-}
-
-type auditVerify struct {
-	Config string `help:"The configuration, for a store that it names." type:"path"`
-	Data   string `help:"Folder of the store." default:"data" type:"path"`
-	JSON   bool   `help:"Print JSON." name:"json"`
-}
-
-// Run verifies, also beside a running server.
-func (a *auditVerify) Run(e *env) error {
-	var cfg *config.Config
-	if a.Config != "" {
-		var problems []config.Problem
-		if cfg, problems = config.Load(a.Config); printProblems(e.stderr, problems) {
-			return errSilent
-		}
-	} else if _, err := os.Stat(a.Data); err != nil {
-		return fmt.Errorf("there is no store in %s", a.Data)
-	}
-	s, err := openStore(e.ctx, cfg, a.Data, store.ReadOnly, nil)
-	if err != nil {
-		return err
-	}
-	report, err := audit.Verify(e.ctx, s)
-	if err = errors.Join(err, s.Close()); err != nil {
-		return err
-	}
-	if a.JSON {
-		if err := printJSON(e.stdout, report); err != nil {
-			return err
-		}
-	} else {
-		e.printf("%s", report)
-	}
-	if report.Wrong() != nil {
-		return errSilent
-	}
-	return nil
 }

@@ -206,6 +206,9 @@ func (h Harness) writes(t *testing.T) {
 				t.Fatalf("the oracle says %v, not %s", describeError(err), w.code)
 			}
 			early := s.previewed(t, c, code)
+			if code == connectors.CodeUniqueViolation || code == connectors.CodeReferenceViolation {
+				s.blind(t, c)
+			}
 			_, err = s.applyChange(t, c)
 			if w.path != nil && code == w.code && (early || s.constraints) && !slices.Equal(connectors.AsError(err).Path, w.path) {
 				t.Errorf("the path is %q, not %q", connectors.AsError(err).Path, w.path)
@@ -306,6 +309,17 @@ func (s *session) previewed(t reporter, c *connectors.Change, code connectors.Co
 	}
 	s.sameEffect(t, c, got, want)
 	return true
+}
+
+// blind: who may not know of the other records learns nothing of them.
+func (s *session) blind(t *testing.T, c *connectors.Change) {
+	unseen := *c
+	unseen.Steps = slices.Clone(c.Steps)
+	for i := range unseen.Steps {
+		unseen.Steps[i].Blind = true
+	}
+	_, err := s.oracle.Preview(context.Background(), nil, &unseen)
+	s.previewed(t, &unseen, connectors.CodeOf(err))
 }
 
 // versions: a write that names a version is done on that version only.

@@ -53,8 +53,13 @@ func (e *Engine) Preview(ctx context.Context, _ *connectors.Permit, c *connector
 	return effect, nil
 }
 
-// rollsBack tells whether any step's strategy is rollback.
+// rollsBack tells whether any step's strategy is rollback, and none is blind.
 func (w *writing) rollsBack() bool {
+	for i := range w.change.Steps {
+		if w.change.Steps[i].Blind {
+			return false
+		}
+	}
 	for i := range w.change.Steps {
 		if w.strategy(i) == connectors.PreviewRollback {
 			return true
@@ -65,14 +70,19 @@ func (w *writing) rollsBack() bool {
 
 // strategy is what the step asks for, else what is declared.
 func (w *writing) strategy(i int) connectors.PreviewStrategy {
-	if p := w.change.Steps[i].Preview; p != "" {
-		return p
+	s := &w.change.Steps[i]
+	strategy := s.Preview
+	if strategy == "" {
+		_, act, err := w.act(i)
+		if err != nil {
+			return connectors.PreviewRead
+		}
+		strategy = act.Preview
 	}
-	_, act, err := w.act(i)
-	if err != nil {
-		return connectors.PreviewRead
+	if s.Blind && strategy == connectors.PreviewRollback {
+		return connectors.PreviewRead // the database would tell of every record
 	}
-	return act.Preview
+	return strategy
 }
 
 // deferredStep is the last step over the table that a constraint names.
@@ -238,9 +248,10 @@ func (w *writing) previewModify(ctx context.Context, t *table, s *connectors.Ste
 
 // constraints looks for keys that are used already and for missing parents, by
 // reads over the fields given only. What an earlier step of the change may
-// have made is not looked for, nor is anything by the strategy none.
+// have made is not looked for, nor is anything by the strategy none, or where who asks
+// may not know.
 func (w *writing) constraints(ctx context.Context, t *table, s *connectors.Step, set []assignment, targets []target, strategy connectors.PreviewStrategy) error {
-	if strategy == connectors.PreviewNone || len(w.written) > 0 {
+	if strategy == connectors.PreviewNone || s.Blind || len(w.written) > 0 {
 		return nil
 	}
 	for _, u := range append([]connectors.UniqueKey{{Fields: t.coll.Key}}, t.coll.Uniques...) {

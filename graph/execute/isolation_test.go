@@ -49,6 +49,40 @@ func TestIsolation(t *testing.T) {
 	if view(t, w, alike[0]).Authority == view(t, w, "human warden").Authority {
 		t.Fatal("different conditions, one authority")
 	}
+	interleaved(t, w, alike, documents, filters)
+}
+
+// Principals of one shape whose masks differ, or hold for other records.
+var maskedAlike = [][]string{
+	{"human m1", "human m2", "human m3", "human m2 m3"},
+	{"human m4 region=EU", "human m4 region=US", "human m4", "human m5", "human m4 m5 region=US"},
+}
+
+var maskedDocuments = []string{
+	`query ($f: CustomerFilter, $n: Int) { customers(filter: $f, first: $n) { nodes { id name email nodeId region } totalCount pageInfo { endCursor } } }`,
+	`query ($id: Int!) { customer(id: $id) { name email orders { totalCount nodes { id total } } } }`,
+	`query ($f: CustomerFilter) { orders(filter: {customer: $f}) { nodes { id customer { name email } } } }`,
+}
+
+var maskedFilters = []string{`null`, `{}`, `{"id": {"gt": 1}}`, `{"not": {"region": {"eq": "EU"}}}`, `{"orders": {"none": {}}}`}
+
+// Property: the same holds of principals whom masks alone tell apart.
+func TestMaskedIsolation(t *testing.T) {
+	w := world(t, "shop")
+	for _, alike := range maskedAlike {
+		for _, p := range alike {
+			if view(t, w, p).Shape != view(t, w, alike[0]).Shape {
+				t.Fatalf("%s has another shape than %s: the test would show nothing", p, alike[0])
+			}
+		}
+		interleaved(t, w, alike, maskedDocuments, maskedFilters)
+	}
+	if view(t, w, "human m1").Authority == view(t, w, "human m2").Authority || view(t, w, "human m4").Authority == view(t, w, "human m5").Authority {
+		t.Error("different masks, one authority")
+	}
+}
+
+func interleaved(t *testing.T, w *plantest.World, alike, documents, filters []string) {
 	rapid.Check(t, func(t *rapid.T) {
 		cache, err := execute.NewCache(1<<20, func(string, string) time.Duration { return time.Hour })
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"time"
 
 	"github.com/countersign/countersign/connectors"
@@ -43,7 +44,8 @@ type Mutation struct {
 	written  []written
 	needs    bool
 	refused  bool
-	direct   bool // the changes are those that Apply does
+	direct   bool   // the changes are those that Apply does
+	once     string // the name given by UseKey; "": none
 	proposal string
 }
 
@@ -138,6 +140,9 @@ func (m *Mutation) Close() {
 func (m *Mutation) refuse(write int, err *connectors.Error) {
 	m.refused = true
 	m.written[write].outcome = OutcomeNotApplied
+	if err.Code == connectors.CodeOutcomeUnknown {
+		m.written[write].outcome = OutcomeUnknown
+	}
 	m.written[write].errors = append(m.written[write].errors, err)
 }
 
@@ -220,20 +225,43 @@ func (m *Mutation) changes(direct bool) {
 				s.Where = connectors.And(s.Where, b.Direct)
 			}
 			if !direct {
-				s.Return = w.Review
+				s.Return, s.Blind = w.Review, w.Blind
 			}
 			m.Changes[c].Steps = append(m.Changes[c].Steps, s)
 			m.slots[c] = append(m.slots[c], slot{i, j})
 		}
 	}
+	for i := range m.Changes {
+		if m.once != "" && m.classes(i, connectors.Transactional) {
+			digest := m.Changes[i].Digest()
+			m.Changes[i].Marker = &connectors.Marker{Proposal: "key:" + m.once, Change: i, ContentHash: hex.EncodeToString(digest[:])}
+		}
+	}
 }
 
-// UseKey derives the idempotency keys of the steps from the client's.
-func (m *Mutation) UseKey(scope, key string) {
+// classes tells whether all steps of a change are of one of these classes.
+func (m *Mutation) classes(change int, of ...connectors.OutcomeClass) bool {
+	return !slices.ContainsFunc(m.slots[change], func(s slot) bool { return !slices.Contains(of, m.p.Writes[s.write].Class) })
+}
+
+// Repeatable tells whether all of the operation, begun under an idempotency key,
+// can be begun again under it and has one effect: its sources write a marker
+// with it, or know the key themselves.
+func (m *Mutation) Repeatable() bool {
+	return !slices.ContainsFunc(m.p.Writes, func(w *plan.Write) bool {
+		return w.Class != connectors.Transactional && w.Class != connectors.Idempotent
+	})
+}
+
+// UseKey makes the operation the one of this name, which is unguessable: begun
+// again under it, on the systems of the same Repeatable changes, it has one
+// effect.
+func (m *Mutation) UseKey(run string) {
+	m.once = run
 	for i := range m.records {
 		for j := range m.records[i] {
 			s := &m.records[i][j].Step
-			sum := sha256.Sum256([]byte(m.r.in.Tenant + "\x00" + scope + "\x00" + key + "\x00" + s.ID))
+			sum := sha256.Sum256([]byte(run + "\x00" + s.ID))
 			s.IdempotencyKey = hex.EncodeToString(sum[:16])
 		}
 	}
@@ -296,6 +324,9 @@ func (m *Mutation) apply(ctx context.Context, c *connectors.Change) (*connectors
 	permit := m.e.Issuer.Issue(connectors.PermitApply, c, 0, m.deadline(ctx))
 	m.r.calls.Add(1)
 	effect, err := source.Apply(ctx, permit, c)
+	if connectors.CodeOf(err) == connectors.CodeContentChanged && c.Marker != nil {
+		return nil, connectors.Errorf(connectors.CodeOutcomeUnknown, "under this key something was done when other rules held, and its answer was lost").WithCause(err)
+	}
 	if err != nil {
 		return effect, connectors.AsError(err)
 	}

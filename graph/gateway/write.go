@@ -55,6 +55,9 @@ func (g *Gateway) written(ctx context.Context, c *call, m *execute.Mutation, opt
 			return g.payloads(ctx, c, m)
 		} else if known.Done() {
 			return g.replayed(ctx, c, m, known)
+		} else if known != nil && m.Refused() {
+			// It may be refused because it was done.
+			m.Refuse(connectors.Errorf(connectors.CodeOutcomeUnknown, "the same request has no answer yet: it may or may not have been done"))
 		}
 	}
 	switch {
@@ -121,7 +124,7 @@ func (g *Gateway) replayed(ctx context.Context, c *call, m *execute.Mutation, kn
 // once runs a direct write under an idempotency key, or answers what the same
 // request was answered before.
 func (g *Gateway) once(ctx context.Context, c *call, m *execute.Mutation, key string) *Response {
-	claim, err := g.cfg.Proposals.ClaimKey(ctx, c.principal, key, c.digest())
+	claim, err := g.cfg.Proposals.ClaimKey(ctx, c.principal, key, c.digest(), m.Repeatable())
 	switch {
 	case err != nil:
 		m.Refuse(connectors.AsError(err))
@@ -129,7 +132,7 @@ func (g *Gateway) once(ctx context.Context, c *call, m *execute.Mutation, key st
 	case claim.Done():
 		return g.replayed(ctx, c, m, claim)
 	}
-	m.UseKey(c.principal.ID, key)
+	m.UseKey(claim.Run())
 	g.apply(ctx, c, m)
 	out := g.payloads(ctx, c, m)
 	// It was done: its answer is kept even where the client went away.

@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"slices"
+
 	"github.com/countersign/countersign/connectors"
 	"github.com/countersign/countersign/graph/catalog"
 	"github.com/countersign/countersign/policy"
@@ -82,6 +84,7 @@ func (b *builder) review(w *Write, c *catalog.Collection, access *policy.Access)
 			}
 		}
 	}
+	w.Blind = b.blind(w, c)
 	if access.Read == nil {
 		return
 	}
@@ -105,6 +108,58 @@ func (b *builder) review(w *Write, c *catalog.Collection, access *policy.Access)
 	for _, l := range c.Labels {
 		w.Diff.Labels = append(w.Diff.Labels, l.Field.System)
 	}
+}
+
+// blind tells whether the records that a write could collide with, refer to or
+// leave without a parent are not all readable, by the fields that would tell.
+func (b *builder) blind(w *Write, c *catalog.Collection) bool {
+	set := map[string]bool{}
+	for _, r := range w.Records {
+		for _, s := range r.Set {
+			set[s.Field] = true
+		}
+	}
+	touches := func(fields []string) bool {
+		return slices.ContainsFunc(fields, func(f string) bool { return set[f] })
+	}
+	uniques := [][]string{w.KeyFields}
+	for _, u := range c.Spec.Uniques {
+		uniques = append(uniques, u.Fields)
+	}
+	for _, fields := range uniques {
+		if touches(fields) && !b.readsAll(c.Object, fields) {
+			return true
+		}
+	}
+	for _, d := range b.in.Catalog.Collections {
+		if d.Source != c.Source {
+			continue
+		}
+		for _, ref := range d.Spec.References {
+			parent := c.Source.Name + "." + ref.To
+			if d == c && touches(ref.Fields) && !b.readsAll(parent, ref.On) {
+				return true
+			}
+			if parent == c.Object && (w.Kind == connectors.Delete || w.Kind == connectors.Update && touches(ref.On)) && !b.readsAll(d.Object, ref.Fields) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// readsAll tells whether the caller reads these fields of every record.
+func (b *builder) readsAll(object string, fields []string) bool {
+	access := b.in.View.Object(object)
+	if access == nil || access.Read == nil || access.Read.Row != nil {
+		return false
+	}
+	for _, f := range fields {
+		if cell, ok := access.Read.Fields[f]; !ok || cell.If != nil {
+			return false
+		}
+	}
+	return true
 }
 
 func leafNames(t *catalog.Type) map[string]string {

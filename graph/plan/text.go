@@ -237,6 +237,9 @@ func (p *Plan) writeText(b *strings.Builder, w *Write) {
 	if len(w.Review) > 0 {
 		b.WriteString("  review " + strings.Join(w.Review, " ") + "\n")
 	}
+	if w.Blind {
+		b.WriteString("  preview looks for no collisions\n")
+	}
 }
 
 var fieldKinds = [...]string{"cell", "const", "id", "object", "one", "many", "nodes", "edges", "cursor", "node", "pageInfo",

@@ -47,6 +47,9 @@ type Write struct {
 	KeyFields []string
 	// Diff says how a record of it is shown to the caller; nil: not at all.
 	Diff *DiffShape
+	// Blind: a collision with, or a reference to, another record would tell the
+	// caller of what they may not read; a preview does not look for any.
+	Blind bool
 	// Visible is what a record addressed by key must match to be shown; nil:
 	// every one. Records found by a filter match it already.
 	Visible *connectors.Condition

@@ -96,6 +96,11 @@ type Store interface {
 	Heads(ctx context.Context, tenant string) ([]Head, error)
 	// Sealed lists sealed events with Seq > after, by Seq, at most limit.
 	Sealed(ctx context.Context, tenant string, after int64, limit int) ([]Record, error)
+	// Checkpoints lists the tenant's with Seq > after, by Seq, at most limit.
+	Checkpoints(ctx context.Context, tenant string, after int64, limit int) ([]Checkpoint, error)
+	// Base is where the tenant's chain begins: what was before was pruned. The
+	// zero Seq: nothing was.
+	Base(ctx context.Context, tenant string) (Head, error)
 	// Unsealed lists events without a place with N > after, by N, at most limit.
 	Unsealed(ctx context.Context, tenant string, after int64, limit int) ([]Record, error)
 }

@@ -8,7 +8,9 @@
 //
 // What the chain proves: no sealed event was changed, removed, moved or put in
 // afterwards, as long as the attacker did not compute the whole chain anew from
-// there on and also replaced every head kept elsewhere. It proves nothing of
+// there on and also replaced every head kept elsewhere. Checkpoints are heads
+// that are signed: who has not the key cannot make another chain with them, and
+// a copy kept elsewhere finds a chain that was cut below it. It proves nothing of
 // events that are not sealed yet; Verify counts those.
 //
 // It must not know databases, proposals, GraphQL or HTTP.
@@ -70,3 +72,9 @@ func ActorsOf(p *policy.Principal) []Actor {
 // event's payload. Its Subject is the id of that event. A payload that is gone
 // without such an event is a wrong one.
 const KindErased = "audit.erased"
+
+// KindPruned is the kind of the event that tells that the events up to one were
+// removed because they are older than is kept. Its payload is the Head there,
+// which is also a checkpoint. A chain that begins later without such an event is
+// a wrong one.
+const KindPruned = "audit.pruned"

@@ -2,8 +2,11 @@ package audit
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"slices"
 	"sort"
+	"time"
 )
 
 // A Report is what Verify found.
@@ -20,8 +23,14 @@ type TenantReport struct {
 	Sealed   int64 `json:"sealed"`
 	Unsealed int64 `json:"unsealed"`
 	Erased   int64 `json:"erased"`
-	// Head is the end of what was proven.
+	// Head is the end of what was proven. Base is where the chain begins: what
+	// was before is older than is kept.
 	Head Head `json:"head"`
+	Base Head `json:"base"`
+	// Checkpoints is how many were proven, and Signed the last of them: what
+	// comes after could be cut off without a trace here. nil: none was.
+	Checkpoints int64       `json:"checkpoints"`
+	Signed      *Checkpoint `json:"signed,omitempty"`
 	// Wrong is the first wrong event; nil where all is well.
 	Wrong *Wrong `json:"wrong,omitempty"`
 }
@@ -32,7 +41,7 @@ type Wrong struct {
 	Seq    int64  `json:"seq"`
 	// EventID is empty where the event is missing.
 	EventID string `json:"eventId,omitempty"`
-	// Kind is stable: missing, changed, payload or head.
+	// Kind is stable: missing, changed, moved, payload, head or signature.
 	Kind    string `json:"kind"`
 	Message string `json:"message"`
 }
@@ -40,9 +49,12 @@ type Wrong struct {
 // The kinds of Wrong.
 const (
 	WrongMissing = "missing" // no event has this place, though later ones or a kept head do
-	WrongChanged = "changed" // the event, or its place, is not what was sealed
+	WrongChanged = "changed" // the event is not what was sealed in its place
+	WrongMoved   = "moved"   // another event that is still there was sealed in this place
 	WrongPayload = "payload" // the payload is not the one that was appended, or was removed without an erasure
-	WrongHead    = "head"    // the chain is whole, but is not the one that a kept head was taken of
+	WrongHead    = "head"    // the chain is whole, but is not the one that a kept head or a checkpoint was taken of
+	// WrongSignature: none of the keys signed a checkpoint.
+	WrongSignature = "signature"
 )
 
 // Wrong is the first wrong event of the first tenant that has one; nil where
@@ -56,34 +68,67 @@ func (r Report) Wrong() *Wrong {
 	return nil
 }
 
-// String is one line per tenant, for people.
+// String is a line or two per tenant, for people.
 func (r Report) String() string {
 	out := ""
 	for _, t := range r.Tenants {
 		out += fmt.Sprintf("tenant %s: %d sealed events proven, %d not sealed yet, %d payloads erased", t.Tenant, t.Sealed, t.Unsealed, t.Erased)
+		if t.Base.Seq > 0 {
+			out += fmt.Sprintf(", begins after event %d", t.Base.Seq)
+		}
 		if t.Wrong != nil {
 			out += fmt.Sprintf("; WRONG from event %d on: %s", t.Wrong.Seq, t.Wrong.Message)
+		}
+		out += fmt.Sprintf("\n  ends at event %d (%s)", t.Head.Seq, short(t.Head.Hash))
+		if t.Signed != nil {
+			out += fmt.Sprintf("; %d checkpoints proven, signed up to event %d at %s", t.Checkpoints, t.Signed.Seq, t.Signed.At.Format(time.RFC3339))
 		}
 		out += "\n"
 	}
 	return out
 }
 
+// short is enough of a hash to compare by eye.
+func short(hash string) string { return hash[:min(len(hash), 16)] }
+
 const verifyPage = 500
+
+// Options of Verify.
+type Options struct {
+	// Keys prove checkpoints; empty: their signatures are not looked at, only
+	// whether the chain is theirs.
+	Keys []PublicKey
+	// Outside are checkpoints that were kept elsewhere. Their signatures are
+	// looked at like those of the store.
+	Outside []Checkpoint
+}
 
 // Verify proves the sealed part of every tenant's chain and counts the rest.
 // What is wrong stands in the report; the error is only for a store that could
 // not be read. It may run while events are appended and sealed.
-func Verify(ctx context.Context, store Store) (Report, error) {
+func Verify(ctx context.Context, store Store, opts Options) (Report, error) {
 	var report Report
 	tenants, err := store.Tenants(ctx)
 	if err != nil {
 		return report, err
 	}
+	for _, c := range opts.Outside {
+		if !slices.Contains(tenants, c.Tenant) {
+			tenants = append(tenants, c.Tenant)
+		}
+	}
 	for _, tenant := range tenants {
-		t, err := verifyTenant(ctx, store, tenant)
+		t, err := verifyTenant(ctx, store, tenant, opts)
 		if err != nil {
 			return report, err
+		}
+		if base, err := store.Base(ctx, tenant); err != nil {
+			return report, err
+		} else if t.Wrong != nil && base != t.Base {
+			// What was too old was removed meanwhile.
+			if t, err = verifyTenant(ctx, store, tenant, opts); err != nil {
+				return report, err
+			}
 		}
 		report.Tenants = append(report.Tenants, t)
 	}
@@ -93,21 +138,22 @@ func Verify(ctx context.Context, store Store) (Report, error) {
 // A walk is the state of proving one chain.
 type walk struct {
 	report TenantReport
-	heads  []Head // kept ones, by Seq, not yet passed
+	opts   Options
+	heads  []Head       // kept ones, by Seq, not yet passed
+	signed []Checkpoint // by Seq, not yet passed
 	// gone are events without payload by id; erased, the ids that erasures name.
 	gone   map[string]Wrong
 	erased map[string]bool
+	pruned []Head // as events tell
 }
 
-func verifyTenant(ctx context.Context, store Store, tenant string) (TenantReport, error) {
-	// Heads first: the chain only grows, so every kept head must be on it.
-	heads, err := store.Heads(ctx, tenant)
-	if err != nil {
+func verifyTenant(ctx context.Context, store Store, tenant string, opts Options) (TenantReport, error) {
+	// Heads and checkpoints first: the chain only grows, so all of them must be
+	// on it. The base last: what it tells of was there before.
+	w := &walk{opts: opts, gone: map[string]Wrong{}, erased: map[string]bool{}}
+	if err := w.read(ctx, store, tenant); err != nil {
 		return TenantReport{}, err
 	}
-	sort.Slice(heads, func(i, j int) bool { return heads[i].Seq < heads[j].Seq })
-	w := &walk{heads: heads, gone: map[string]Wrong{}, erased: map[string]bool{}}
-	w.report = TenantReport{Tenant: tenant, Head: Head{Tenant: tenant}}
 	for w.report.Wrong == nil {
 		page, err := store.Sealed(ctx, tenant, w.report.Head.Seq, verifyPage)
 		if err != nil {
@@ -122,11 +168,116 @@ func verifyTenant(ctx context.Context, store Store, tenant string) (TenantReport
 			break
 		}
 	}
+	if wrong := w.report.Wrong; wrong != nil && wrong.Kind == WrongChanged {
+		if err := w.moved(ctx, store, wrong); err != nil {
+			return TenantReport{}, err
+		}
+	}
 	if err := w.unsealed(ctx, store); err != nil {
 		return TenantReport{}, err
 	}
 	w.finish()
 	return w.report, nil
+}
+
+// read takes what the chain is compared with.
+func (w *walk) read(ctx context.Context, store Store, tenant string) (err error) {
+	if w.heads, err = store.Heads(ctx, tenant); err != nil {
+		return err
+	}
+	for after := int64(0); ; {
+		page, err := store.Checkpoints(ctx, tenant, after, verifyPage)
+		if err != nil {
+			return err
+		}
+		if len(page) == 0 {
+			break
+		}
+		w.signed = append(w.signed, page...)
+		after = page[len(page)-1].Seq
+	}
+	for _, c := range w.opts.Outside {
+		if c.Tenant == tenant {
+			w.signed = append(w.signed, c)
+		}
+	}
+	sort.SliceStable(w.heads, func(i, j int) bool { return w.heads[i].Seq < w.heads[j].Seq })
+	sort.SliceStable(w.signed, func(i, j int) bool { return w.signed[i].Seq < w.signed[j].Seq })
+	base, err := store.Base(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	w.report = TenantReport{Tenant: tenant, Head: base, Base: base}
+	if base.Seq > 0 {
+		w.report.Wrong = w.begins(base)
+	}
+	return nil
+}
+
+// begins proves the base: it was signed.
+func (w *walk) begins(base Head) *Wrong {
+	for len(w.signed) > 0 && w.signed[0].Seq <= base.Seq {
+		c := w.signed[0]
+		if c.Seq == base.Seq {
+			if wrong := w.checkpoint(base.Hash); wrong != nil {
+				return wrong
+			}
+			continue
+		}
+		w.signed = w.signed[1:] // kept elsewhere, of what was pruned
+	}
+	for len(w.heads) > 0 && w.heads[0].Seq < base.Seq {
+		w.heads = w.heads[1:]
+	}
+	if w.report.Signed == nil {
+		return &Wrong{Tenant: base.Tenant, Seq: 1, Kind: WrongMissing,
+			Message: fmt.Sprintf("the events up to %d are missing, and no checkpoint was made there", base.Seq)}
+	}
+	return nil
+}
+
+// checkpoint proves the next checkpoint against the hash of its event.
+func (w *walk) checkpoint(hash string) *Wrong {
+	c := w.signed[0]
+	w.signed = w.signed[1:]
+	at := c.At.Format(time.RFC3339)
+	if len(w.opts.Keys) > 0 && !c.verify(w.opts.Keys) {
+		return &Wrong{Tenant: c.Tenant, Seq: c.Seq, Kind: WrongSignature,
+			Message: fmt.Sprintf("the checkpoint of event %d at %s does not verify: it was changed, or signed by another key (%s)", c.Seq, at, c.Key)}
+	}
+	if c.Hash != hash {
+		return &Wrong{Tenant: c.Tenant, Seq: c.Seq, Kind: WrongHead,
+			Message: fmt.Sprintf("the chain up to event %d is not the one that was signed at %s: it was written anew", c.Seq, at)}
+	}
+	w.report.Checkpoints++
+	w.report.Signed = &c
+	return nil
+}
+
+// moved looks whether the event that was sealed in the place of a wrong one is
+// still there, somewhere else.
+func (w *walk) moved(ctx context.Context, store Store, wrong *Wrong) error {
+	head := w.report.Head
+	stored := "" // the hash that stands in the place
+	for after := head.Seq; ; {
+		page, err := store.Sealed(ctx, head.Tenant, after, verifyPage)
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		for i := range page {
+			r := &page[i]
+			if r.Seq == wrong.Seq {
+				stored = r.Hash
+				continue
+			}
+			if next := Extend(head, r); next.Hash == stored || next.Hash == r.Hash {
+				wrong.Kind = WrongMoved
+				wrong.Message = fmt.Sprintf("event %d is not what was sealed in this place; that one (%s of %s) stands at %d: they were swapped or moved", wrong.Seq, r.Kind, r.Subject, r.Seq)
+				return nil
+			}
+		}
+		after = page[len(page)-1].Seq
+	}
 }
 
 // step proves one event.
@@ -149,6 +300,11 @@ func (w *walk) step(r *Record) *Wrong {
 				Message: fmt.Sprintf("the chain up to event %d is not the one whose end was kept: it was written anew", r.Seq)}
 		}
 	}
+	for len(w.signed) > 0 && w.signed[0].Seq <= r.Seq {
+		if wrong := w.checkpoint(r.Hash); wrong != nil {
+			return wrong
+		}
+	}
 	if r.Salt == nil {
 		w.gone[r.ID] = Wrong{Tenant: head.Tenant, Seq: r.Seq, EventID: r.ID, Kind: WrongPayload,
 			Message: fmt.Sprintf("the payload of event %d was removed, and no erasure tells of it", r.Seq)}
@@ -156,12 +312,23 @@ func (w *walk) step(r *Record) *Wrong {
 		return &Wrong{Tenant: head.Tenant, Seq: r.Seq, EventID: r.ID, Kind: WrongPayload,
 			Message: fmt.Sprintf("the payload of event %d is not the one that was appended", r.Seq)}
 	}
-	if r.Kind == KindErased {
-		w.erased[r.Subject] = true
-	}
+	w.told(r)
 	w.report.Head = next
 	w.report.Sealed++
 	return nil
+}
+
+// told notes what an event tells of others.
+func (w *walk) told(r *Record) {
+	switch r.Kind {
+	case KindErased:
+		w.erased[r.Subject] = true
+	case KindPruned:
+		var head Head
+		if json.Unmarshal(r.Payload, &head) == nil {
+			w.pruned = append(w.pruned, head)
+		}
+	}
 }
 
 // unsealed counts what has no place yet; an erasure may be among it.
@@ -176,9 +343,7 @@ func (w *walk) unsealed(ctx context.Context, store Store) error {
 			return nil
 		}
 		for i := range page {
-			if page[i].Kind == KindErased {
-				w.erased[page[i].Subject] = true
-			}
+			w.told(&page[i])
 		}
 		w.report.Unsealed += int64(len(page))
 		after = page[len(page)-1].N
@@ -188,14 +353,23 @@ func (w *walk) unsealed(ctx context.Context, store Store) error {
 // finish looks for what only the end can tell: a chain that was cut, and
 // payloads that went without an erasure.
 func (w *walk) finish() {
-	head := w.report.Head
+	head, base := w.report.Head, w.report.Base
 	first := w.report.Wrong
-	if first == nil && len(w.heads) > 0 {
-		last := w.heads[len(w.heads)-1]
-		if last.Seq > head.Seq {
+	cut := func(seq int64, how string) {
+		if first == nil && seq > head.Seq {
 			first = &Wrong{Tenant: head.Tenant, Seq: head.Seq + 1, Kind: WrongMissing,
-				Message: fmt.Sprintf("the chain ends at event %d, but was sealed up to %d: its end was cut off", head.Seq, last.Seq)}
+				Message: fmt.Sprintf("the chain ends at event %d, but %s: its end was cut off", head.Seq, fmt.Sprintf(how, seq))}
 		}
+	}
+	if n := len(w.signed); n > 0 {
+		cut(w.signed[n-1].Seq, "event %d was signed at "+w.signed[n-1].At.Format(time.RFC3339))
+	}
+	if n := len(w.heads); n > 0 {
+		cut(w.heads[n-1].Seq, "was sealed up to %d")
+	}
+	if first == nil && base.Seq > 0 && !slices.Contains(w.pruned, base) {
+		first = &Wrong{Tenant: head.Tenant, Seq: 1, Kind: WrongMissing,
+			Message: fmt.Sprintf("the events up to %d are missing, and no event tells that they were too old", base.Seq)}
 	}
 	for id, gone := range w.gone {
 		if w.erased[id] {

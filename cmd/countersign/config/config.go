@@ -292,7 +292,7 @@ type Audit struct {
 	// Reads of named collections; nil: none.
 	Reads Later `yaml:"reads"`
 	// Keep is how long events are kept; 0: for ever.
-	Keep Later `yaml:"keep"`
+	Keep time.Duration `yaml:"keep"`
 	// Writes is all (the default) or none: whether direct writes are in it.
 	Writes string `yaml:"writes"`
 	// Denials is how long a repeated denial, or sign-in that failed, is only
