@@ -43,17 +43,34 @@ func (v *View) Bind(p *Principal, now time.Time) (values []connectors.Value, mis
 }
 
 func (v *View) value(param Param, p *Principal, now time.Time) (connectors.Value, bool) {
+	switch {
+	case param.Kind == ParamPrincipal && param.Name == "roles":
+		items := make([]connectors.Value, len(v.Roles))
+		for i, r := range v.Roles {
+			items[i] = connectors.String(r)
+		}
+		return connectors.ListOf(items...), p != nil
+	case param.Kind == ParamNow:
+		return connectors.String(instant(param.Type.Scalar, now.UTC())), p != nil
+	}
+	return ValueOf(p, param.Kind, param.Name)
+}
+
+// ValueOf answers what is known of who asks: a claim, a field of the principal
+// or of the agent, each of the link of the chain that Bind says. Roles and the
+// time are not among them. ok is false where it is absent or null.
+func ValueOf(p *Principal, kind ParamKind, name string) (value connectors.Value, ok bool) {
 	if p == nil {
 		return connectors.Value{}, false
 	}
 	text := func(s string) (connectors.Value, bool) { return connectors.String(s), s != "" }
-	switch param.Kind {
+	switch kind {
 	case ParamClaim:
 		chain := p.Chain()
-		value, ok := chain[len(chain)-1].Claims[param.Name]
+		value, ok := chain[len(chain)-1].Claims[name]
 		return value, ok && !value.IsNull()
 	case ParamPrincipal:
-		switch param.Name {
+		switch name {
 		case "id":
 			return text(p.ID)
 		case "name":
@@ -62,27 +79,19 @@ func (v *View) value(param Param, p *Principal, now time.Time) (connectors.Value
 			return text(string(p.Kind))
 		case "tenant":
 			return text(p.Tenant)
-		case "roles":
-			items := make([]connectors.Value, len(v.Roles))
-			for i, r := range v.Roles {
-				items[i] = connectors.String(r)
-			}
-			return connectors.ListOf(items...), true
 		}
 	case ParamAgent:
 		for _, q := range p.Chain() {
 			if q.Kind != Agent {
 				continue
 			}
-			switch param.Name {
+			switch name {
 			case "name":
 				return text(q.Name)
 			case "owner":
 				return text(q.Owner)
 			}
 		}
-	case ParamNow:
-		return connectors.String(instant(param.Type.Scalar, now.UTC())), true
 	}
 	return connectors.Value{}, false
 }

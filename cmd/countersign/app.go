@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -56,6 +57,7 @@ type app struct {
 	intents  *store.Intents
 	restored string // what /readyz says of a store that was restored; set once, before anything is served
 	listener net.Listener
+	tls      *certificate // nil: plain HTTP
 }
 
 // openApp puts the rooms together. It dials no source: those that are down are
@@ -80,6 +82,11 @@ func openApp(ctx context.Context, p *project, dataDir string, log *slog.Logger) 
 	}
 	if err := a.openJournal(ctx, dataDir); err != nil {
 		return a, err
+	}
+	if p.cfg.HTTP.TLS != nil {
+		if a.tls, err = newCertificate(p.cfg, log); err != nil {
+			return a, err
+		}
 	}
 	gate, issuer := connectors.NewGate(nil)
 	a.sources = newSources(log, func(ctx context.Context, source, identity string) error {
@@ -139,11 +146,12 @@ func (a *app) assemble(p *project, exec *execute.Executor, issuer *connectors.Is
 		Sealer:  func(tenant string) plan.Sealer { return keys.Stable("graph", tenant) },
 		Audit:   a.journal, UnrecordedWrites: p.cfg.Telemetry.Audit.Writes == "none",
 		Limits: roleLimits(p.cfg), Budgets: budgets(p.cfg, a.store), Origins: origins(p.cfg), PublicURL: p.cfg.URL, Ready: a.store.Ping, StoreNote: func() string { return a.restored }, Metrics: metrics(), Pages: pages,
+		Proxies: proxies(p.cfg), Persisted: int(p.cfg.HTTP.PersistedQueries),
 		Log: a.log, Now: time.Now}
 	if u, err := url.Parse(p.cfg.URL); err == nil {
 		cfg.PublicHost = u.Host
 	}
-	a.gateway = gateway.New(cfg, gateway.NewSnapshot(p.catalog, p.policy))
+	a.gateway = gateway.New(cfg, gateway.NewSnapshot(p.catalog, p.policy).WithTrusted(p.trusted))
 	return nil
 }
 
@@ -179,7 +187,7 @@ func identityConfig(cfg *config.Config) identity.Config {
 	out := identity.Config{MaxAge: cfg.Identity.MaxAge, LocalUsers: cfg.Identity.LocalUsers, APIKeyMaxAge: cfg.Identity.APIKeys.MaxAge, APIKeyOverlap: cfg.Identity.APIKeys.Overlap,
 		Exchange: identity.ExchangeLimits{MaxAge: cfg.Identity.Exchange.MaxAge, MaxActors: cfg.Identity.Exchange.MaxActors},
 		Sessions: identity.Sessions{Idle: cfg.Identity.Sessions.Idle, Max: cfg.Identity.Sessions.Max, Fresh: cfg.Identity.Sessions.Fresh}, Agents: map[string]identity.Agent{}, PlainHTTP: true}
-	if u, err := url.Parse(cfg.URL); err == nil && u.Scheme == "https" {
+	if u, err := url.Parse(cfg.URL); err == nil && u.Scheme == "https" || cfg.URL == "" && cfg.HTTP.TLS != nil {
 		out.PlainHTTP = false
 	}
 	if cfg.URL != "" {
@@ -215,13 +223,26 @@ func roleLimits(cfg *config.Config) gateway.RoleLimits {
 
 func limitsOf(l config.Limits) gateway.Limits {
 	return gateway.Limits{Depth: l.Depth, Aliases: l.Aliases, Tokens: l.Tokens, Cost: l.Cost.Operation, Page: l.Page, MaxRows: l.MaxRows,
-		Body: int64(l.Body), Timeout: l.Timeout, Introspection: gateway.SwitchOf(l.Introspection)}
+		Body: int64(l.Body), Timeout: l.Timeout, Rows: l.Rows, Response: int64(l.Response), Batch: l.Batch, Introspection: gateway.SwitchOf(l.Introspection), Documents: documentsOf[l.Documents]}
 }
+
+var documentsOf = map[string]gateway.Documents{"trusted": gateway.DocumentsTrusted, "any": gateway.DocumentsAny}
 
 func origins(cfg *config.Config) map[string]bool {
 	out := map[string]bool{}
 	for _, o := range cfg.HTTP.CORS.Origins {
 		out[o] = true
+	}
+	return out
+}
+
+// proxies are those whose word about a caller is believed. All were checked.
+func proxies(cfg *config.Config) []netip.Prefix {
+	var out []netip.Prefix
+	for _, text := range cfg.HTTP.TrustedProxies {
+		if n, err := config.ParseNetwork(text); err == nil {
+			out = append(out, n)
+		}
 	}
 	return out
 }
@@ -259,6 +280,14 @@ func (a *app) listen(address string) error {
 	return nil
 }
 
+// scheme is that of the address it listens on.
+func (a *app) scheme() string {
+	if a.tls != nil {
+		return "https"
+	}
+	return "http"
+}
+
 // run serves until ctx ends, and returns when everything it started has ended.
 func (a *app) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -289,7 +318,7 @@ func (a *app) run(ctx context.Context) error {
 	background("sweep", a.sweep)
 	server := newServer(a.cfg, a.gateway, a.log)
 	failed := make(chan error, 1)
-	wg.Go(func() { failed <- server.Serve(a.listener) })
+	wg.Go(func() { failed <- serveOn(server, a.listener, a.tls) })
 	var err error
 	select {
 	case <-ctx.Done():

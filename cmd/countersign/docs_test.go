@@ -166,6 +166,8 @@ func configKey(t reflect.Type, key string, out map[string]bool) {
 	switch {
 	case t == reflect.TypeFor[config.Later]():
 		out[key] = false
+	case t == reflect.TypeFor[config.PEM]():
+		out[key] = true
 	case t.Kind() == reflect.Pointer:
 		configKey(t.Elem(), key, out)
 	case t.Kind() == reflect.Struct && strings.HasPrefix(t.Name(), "Map["):
@@ -230,6 +232,8 @@ func TestDocsDefaults(t *testing.T) {
 		"limits.ROLE.depth":                  fmt.Sprint(lim.Depth), "limits.ROLE.aliases": fmt.Sprint(lim.Aliases), "limits.ROLE.tokens": fmt.Sprint(lim.Tokens),
 		"limits.ROLE.cost": fmt.Sprint(lim.Cost.Operation), "limits.ROLE.page": fmt.Sprint(lim.Page), "limits.ROLE.maxRows": fmt.Sprint(lim.MaxRows),
 		"limits.ROLE.body": fmt.Sprintf("%dMiB", lim.Body>>20), "limits.ROLE.timeout": duration(lim.Timeout),
+		"limits.ROLE.rows": fmt.Sprint(lim.Rows), "limits.ROLE.response": fmt.Sprintf("%dMiB", lim.Response>>20), "limits.ROLE.batch": fmt.Sprint(lim.Batch),
+		"http.persistedQueries": fmt.Sprintf("%dMiB", cfg.HTTP.PersistedQueries>>20), "http.readTimeout": duration(config.DefaultReadTimeout),
 		"limits.ROLE.documents": lim.Documents, "limits.ROLE.introspection": fmt.Sprint(*lim.Introspection),
 	}
 	text := page(t, "docs/configuration.md")

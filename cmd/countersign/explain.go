@@ -102,7 +102,7 @@ func (x *explainCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	snap := gateway.NewSnapshot(p.catalog, p.policy)
+	snap := gateway.NewSnapshot(p.catalog, p.policy).WithTrusted(p.trusted)
 	ex, errs := gateway.Explain(snap, roleLimits(p.cfg), who, req)
 	if len(errs) > 0 {
 		return fmt.Errorf("%s (%s)", errs[0].Message, errs[0].Code)

@@ -13,6 +13,7 @@ import (
 	"github.com/countersign/countersign/connectors/sql"
 	"github.com/countersign/countersign/graph"
 	"github.com/countersign/countersign/graph/catalog"
+	"github.com/countersign/countersign/graph/gateway"
 	"github.com/countersign/countersign/policy"
 )
 
@@ -23,6 +24,7 @@ const (
 	graphName  = "graph.graphql"
 	policyName = "policy"
 	envName    = ".env"
+	opsName    = "operations"
 )
 
 // A project is a configuration with everything beside it, read and checked.
@@ -33,6 +35,9 @@ type project struct {
 	catalog *catalog.Catalog
 	policy  *policy.Engine
 	tests   []policy.File // *.policy_test.yaml of the policy's folder
+	trusted *gateway.Trusted
+	// senders are, by trusted document, who may send it.
+	senders map[string][]string
 }
 
 // loadProject reads a configuration and all files that belong to it. It asks no
@@ -46,24 +51,10 @@ func loadProject(file string) (*project, []config.Problem) {
 	problems = append(problems, cfg.LiteralSecrets...)
 	p := &project{cfg: cfg, schemas: map[string]*connectors.Schema{}}
 	problems = append(problems, p.readLock()...)
-	problems = append(problems, p.operations()...)
 	if policy.Errors(problems) {
 		return p, problems
 	}
 	return p, append(problems, p.build()...)
-}
-
-// operations refuses trusted documents in words: they would be ignored.
-func (p *project) operations() []config.Problem {
-	dir := p.cfg.Operations
-	if dir == "" {
-		dir = "operations"
-	}
-	entries, err := filepath.Glob(filepath.Join(inDir(p.cfg.Dir, dir), "*.graphql"))
-	if err != nil || len(entries) == 0 {
-		return nil
-	}
-	return []config.Problem{{File: entries[0], Code: "not_supported", Message: "trusted documents are not supported yet"}}
 }
 
 func (p *project) readLock() []config.Problem {
@@ -115,7 +106,10 @@ func (p *project) build() []config.Problem {
 		return problems
 	}
 	p.policy, more = policy.Load(files, catalog.NewBinder(p.catalog), policy.Options{CatalogVersion: p.catalog.Version, Agents: p.cfg.Agents.Names, Roles: nil})
-	return append(problems, more...)
+	if problems = append(problems, more...); p.policy == nil || policy.Errors(problems) {
+		return problems
+	}
+	return append(problems, p.operations()...)
 }
 
 func (p *project) catalogSources() ([]catalog.Source, map[string]*catalog.Names) {

@@ -46,7 +46,7 @@ func (s *serveCmd) Run(e *env) error {
 	}
 	base := p.cfg.URL
 	if base == "" {
-		base = "http://" + a.listener.Addr().String()
+		base = a.scheme() + "://" + a.listener.Addr().String()
 	}
 	fmt.Fprintf(e.stderr, "countersign serves %s (data in %s)\n", base, s.Data)
 	if link, ok, err := a.identity.FirstRun(e.ctx, policy.DefaultTenant, linkLives); err != nil {
@@ -134,6 +134,7 @@ func (c *checkCmd) Run(e *env) error {
 	e.printf("%s: ok: %d sources, %d collections, %d functions, policy %s\n", filepath.Base(c.Config), len(p.cfg.Sources.Names),
 		len(p.catalog.Collections), len(p.catalog.Functions), p.policy.Version())
 	p.writes(e)
+	p.printOperations(e)
 	return nil
 }
 

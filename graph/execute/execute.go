@@ -42,6 +42,20 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
+// of are the limits where an operation has some of its own.
+func (l Limits) of(in *plan.Bindings) Limits {
+	if in.Rows > 0 {
+		l.Rows = in.Rows
+	}
+	if in.Bytes > 0 {
+		l.Bytes = in.Bytes
+	}
+	if in.Timeout > 0 {
+		l.Timeout = in.Timeout
+	}
+	return l
+}
+
 // An Executor runs plans over its sources. Its fields are set before the first
 // call and not changed; its methods may be called concurrently.
 type Executor struct {
@@ -177,7 +191,7 @@ func (e *Executor) now() time.Time {
 
 func (e *Executor) start(p *plan.Plan, in *plan.Bindings) *run {
 	r := runs.Get().(*run)
-	r.e, r.p, r.in, r.limits = e, p, in, e.Limits.withDefaults()
+	r.e, r.p, r.in, r.limits = e, p, in, e.Limits.of(in).withDefaults()
 	r.results = cleared(r.results, len(p.Steps))
 	r.binds = cleared(r.binds, p.Binds)
 	r.snaps = cleared(r.snaps, len(p.Groups))

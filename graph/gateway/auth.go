@@ -109,7 +109,8 @@ func (g *Gateway) writeAuthError(w http.ResponseWriter, r *http.Request, err err
 	json.NewEncoder(w).Encode(map[string]any{"error": map[string]any{"code": e.Code, "message": e.Message}})
 }
 
-// address is the client's; nobody's word for another one is believed.
+// address is the client's, or what a trusted proxy says it is: behindProxy put
+// it there.
 func address(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
@@ -171,6 +172,9 @@ func (g *Gateway) startDevice(_ http.ResponseWriter, r *http.Request, _ *struct{
 func (g *Gateway) publicURL(r *http.Request) string {
 	if g.cfg.PublicURL != "" {
 		return g.cfg.PublicURL
+	}
+	if g.encrypted(r) {
+		return "https://" + r.Host
 	}
 	return "http://" + r.Host
 }

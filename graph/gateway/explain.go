@@ -51,7 +51,7 @@ func (plainSealer) Digest([]byte) string { return strings.Repeat("#", 32) }
 func (plainSealer) Open(sealed string) ([]byte, error) { return []byte(sealed), nil }
 
 func offline(snap *Snapshot, limits RoleLimits, exec *execute.Executor) *Gateway {
-	g := &Gateway{cfg: Config{Limits: limits, Sealer: func(string) plan.Sealer { return plainSealer{} }, Now: time.Now,
+	g := &Gateway{cfg: Config{Limits: limits, AnyDocument: true, Sealer: func(string) plan.Sealer { return plainSealer{} }, Now: time.Now,
 		Log: slog.New(slog.DiscardHandler), Executor: exec}}
 	g.snapshot.Store(snap)
 	return g

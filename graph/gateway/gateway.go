@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,9 +38,16 @@ type Config struct {
 	// writes, denials; nil: nothing. UnrecordedWrites leaves direct writes out.
 	Audit            *audit.Journal
 	UnrecordedWrites bool
+	// AnyDocument lifts what limits and agents say of documents: for explaining.
+	AnyDocument bool
+	// Persisted bounds the texts kept of automatic persisted queries, in bytes per
+	// tenant; 0: none are kept.
+	Persisted int
 	// Origins of pages elsewhere that may call (CORS) and, over WebSocket, use a
 	// cookie.
 	Origins map[string]bool
+	// Proxies are networks whose X-Forwarded-* headers are believed.
+	Proxies []netip.Prefix
 	// PublicURL is the address in links; PublicHost its host.
 	PublicURL  string
 	PublicHost string
@@ -70,6 +78,8 @@ type Gateway struct {
 	snapshot atomic.Pointer[Snapshot]
 	mux      *http.ServeMux
 	socket   socket
+	// persisted are the texts that clients registered.
+	persisted *persisted
 	// open counts WebSockets, for Close to wait for; mu keeps new ones from
 	// coming once it waits.
 	mu      sync.Mutex
@@ -80,7 +90,7 @@ type Gateway struct {
 
 // New makes the door over a first snapshot.
 func New(cfg Config, first *Snapshot) *Gateway {
-	g := &Gateway{cfg: cfg, mux: http.NewServeMux()}
+	g := &Gateway{cfg: cfg, mux: http.NewServeMux(), persisted: newPersisted(cfg.Persisted)}
 	g.closing, g.stop = context.WithCancel(context.Background())
 	g.snapshot.Store(first)
 	g.socket = g.newSocket()
@@ -124,6 +134,10 @@ func (g *Gateway) enter() bool {
 
 // ServeHTTP implements http.Handler.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if len(g.cfg.Proxies) > 0 {
+		r = g.behindProxy(r)
+	}
+	g.secure(w, r)
 	// The read path is one comparison away from its handler.
 	if r.URL.Path == "/graphql" {
 		g.serveGraphQL(w, r)

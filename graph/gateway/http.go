@@ -43,10 +43,16 @@ func (g *Gateway) serveGraphQL(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var req *Request
+	var batch []*Request
 	var errs []Error
 	switch r.Method {
 	case http.MethodPost:
-		if req, errs = readPost(w, r, st.limits.Body); errs == nil && wantsStream(r) {
+		req, batch, errs = readPost(w, r, &st.limits)
+		if batch != nil {
+			g.serveBatch(w, r, &call{principal: p, snap: snap, state: st, traceID: traceID}, batch)
+			return
+		}
+		if errs == nil && wantsStream(r) {
 			g.serveStream(w, r, p, req)
 			return
 		}

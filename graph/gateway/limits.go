@@ -17,7 +17,11 @@ type Limits struct {
 	MaxRows       int           // records one write may touch
 	Body          int64         // bytes of a request
 	Timeout       time.Duration // of a whole operation
+	Rows          int           // records that an operation may read, over all its steps
+	Response      int64         // bytes of an answer's data
+	Batch         int           // operations in one request; 1: no lists
 	Introspection Switch
+	Documents     Documents
 }
 
 // A Switch is on, off, or not said.
@@ -28,6 +32,16 @@ const (
 	NotSaid Switch = iota
 	Off
 	On
+)
+
+// Documents says which documents a caller may send. The larger allows more.
+type Documents uint8
+
+// What may be sent: nothing said, trusted documents only, any.
+const (
+	DocumentsNotSaid Documents = iota
+	DocumentsTrusted
+	DocumentsAny
 )
 
 // SwitchOf reads an optional boolean.
@@ -106,7 +120,11 @@ func merge(a, b Limits, pick choose) Limits {
 		MaxRows:       int(pick(int64(a.MaxRows), int64(b.MaxRows))),
 		Body:          pick(a.Body, b.Body),
 		Timeout:       time.Duration(pick(int64(a.Timeout), int64(b.Timeout))),
+		Rows:          int(pick(int64(a.Rows), int64(b.Rows))),
+		Response:      pick(a.Response, b.Response),
+		Batch:         int(pick(int64(a.Batch), int64(b.Batch))),
 		Introspection: Switch(pick(int64(a.Introspection), int64(b.Introspection))),
+		Documents:     Documents(pick(int64(a.Documents), int64(b.Documents))),
 	}
 }
 

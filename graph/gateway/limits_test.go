@@ -21,7 +21,8 @@ func drawn(t *rapid.T, whole bool) Limits {
 	}
 	n := func(name string) int { return rapid.IntRange(low, 3).Draw(t, name) }
 	return Limits{Depth: n("depth"), Aliases: n("aliases"), Tokens: n("tokens"), Cost: n("cost"), Page: n("page"), MaxRows: n("rows"),
-		Body: int64(n("body")), Timeout: time.Duration(n("timeout")), Introspection: Switch(rapid.IntRange(low, 2).Draw(t, "introspection"))}
+		Body: int64(n("body")), Rows: n("records"), Response: int64(n("response")), Batch: n("batch"), Timeout: time.Duration(n("timeout")), Introspection: Switch(rapid.IntRange(low, 2).Draw(t, "introspection")),
+		Documents: Documents(rapid.IntRange(low, 2).Draw(t, "documents"))}
 }
 
 func drawnLimits(t *rapid.T) RoleLimits {

@@ -22,6 +22,10 @@ type Request struct {
 	OperationName string          `json:"operationName"`
 	Variables     map[string]any  `json:"variables"`
 	Extensions    json.RawMessage `json:"extensions"`
+	// ID names a trusted document instead of Query: its operation's name or its
+	// hash. DocumentID is another spelling of it.
+	ID         string `json:"id"`
+	DocumentID string `json:"documentId"`
 }
 
 const (
@@ -37,11 +41,17 @@ const csrfHeader = "Countersign-Csrf"
 
 // readPost decodes a POST. The body is bounded while it is read, in size here
 // and in time by the server, whose deadline ends with the body.
-func readPost(w http.ResponseWriter, r *http.Request, limit int64) (*Request, []Error) {
+//
+// A list of requests comes as batch, where the limits allow one.
+func readPost(w http.ResponseWriter, r *http.Request, lim *Limits) (req *Request, batch []*Request, errs []Error) {
+	if coding := r.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
+		return nil, nil, refuse(connectors.CodeBadInput, "the request's body must not be encoded")
+	}
+	limit := lim.Body
 	// The common spelling first: parsing a media type costs more than the rest.
 	if kind := r.Header.Get("Content-Type"); kind != mediaJSON {
 		if media, _, err := mime.ParseMediaType(kind); err != nil || media != mediaJSON {
-			return nil, refuse(connectors.CodeBadInput, "the request's Content-Type must be application/json")
+			return nil, nil, refuse(connectors.CodeBadInput, "the request's Content-Type must be application/json")
 		}
 	}
 	held := responseBuffers.Get().(*[]byte)
@@ -53,16 +63,21 @@ func readPost(w http.ResponseWriter, r *http.Request, limit int64) (*Request, []
 		}
 	}()
 	if int64(len(body)) > limit {
-		return nil, refuse(connectors.CodeTooLarge, "the request is larger than %d bytes", limit)
+		return nil, nil, refuse(connectors.CodeTooLarge, "the request is larger than %d bytes", limit)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return nil, refuse(connectors.CodeTimeout, "the request's body did not come in time")
+		return nil, nil, refuse(connectors.CodeTimeout, "the request's body did not come in time")
 	}
 	if err != nil {
-		return nil, decodeError(err)
+		return nil, nil, decodeError(err)
 	}
 	readAll(w)
-	return decodeRequest(body)
+	if isList(body) {
+		batch, errs = decodeBatch(body, lim.Batch)
+		return nil, batch, errs
+	}
+	req, errs = decodeRequest(body)
+	return req, nil, errs
 }
 
 // decodeRequest decodes one request. All strings are copies.
@@ -114,13 +129,16 @@ func decodePost(body []byte) (*Request, []Error) {
 		return nil, decodeError(err)
 	}
 	if len(bytes.TrimSpace(body[dec.InputOffset():])) > 0 {
-		return nil, refuse(connectors.CodeBadInput, "the body must be one JSON object; batches are not supported yet")
+		return nil, refuse(connectors.CodeBadInput, "the body must be one JSON object")
 	}
 	return checked(&req)
 }
 
 func checked(req *Request) (*Request, []Error) {
-	if req.Query == "" {
+	if req.ID == "" {
+		req.ID = req.DocumentID
+	}
+	if req.Query == "" && req.ID == "" && len(req.Extensions) == 0 {
 		return nil, refuse(connectors.CodeBadInput, "the request has no query")
 	}
 	return req, nil
@@ -132,7 +150,7 @@ func decodeError(err error) []Error {
 	var syntax *json.SyntaxError
 	switch {
 	case errors.As(err, &typ) && typ.Field == "":
-		return refuse(connectors.CodeBadInput, "the body must be one JSON object; batches are not supported yet")
+		return refuse(connectors.CodeBadInput, "the body must be one JSON object")
 	case errors.As(err, &typ):
 		return refuse(connectors.CodeBadInput, "%s has the wrong type", typ.Field)
 	case errors.As(err, &syntax):
@@ -150,12 +168,12 @@ func readGet(r *http.Request, limit int64) (*Request, []Error) {
 	if err != nil {
 		return nil, refuse(connectors.CodeBadInput, "the query string cannot be read")
 	}
-	for _, name := range [...]string{"query", "operationName"} {
+	for _, name := range [...]string{"query", "operationName", "id", "documentId"} {
 		if !utf8.ValidString(q.Get(name)) {
 			return nil, refuse(connectors.CodeBadInput, "%s is not UTF-8", name)
 		}
 	}
-	req := &Request{Query: q.Get("query"), OperationName: q.Get("operationName")}
+	req := &Request{Query: q.Get("query"), OperationName: q.Get("operationName"), ID: q.Get("id"), DocumentID: q.Get("documentId")}
 	for _, name := range [...]string{"variables", "extensions"} {
 		if errs := whole(name, []byte(q.Get(name))); errs != nil {
 			return nil, errs

@@ -13,7 +13,7 @@ func TestWrongBytesAreRefused(t *testing.T) {
 	for _, body := range []string{"{\"query\":\"{ a(b: \\\"\xff\\\") }\"}", "{\"query\":\"{ a }\"}\xc3", "{\"query\":\"\xe2\x82", "{\"query\":\"{ a }\",\"variables\":{\"x\":\"\xed\xa0\x80\"}}"} {
 		r := httptest.NewRequest("POST", "/graphql", strings.NewReader(body))
 		r.Header.Set("Content-Type", "application/json")
-		if req, errs := readPost(httptest.NewRecorder(), r, 1000); len(errs) == 0 || errs[0].Code != connectors.CodeBadInput {
+		if req, _, errs := readPost(httptest.NewRecorder(), r, &Limits{Body: 1000, Batch: 1}); len(errs) == 0 || errs[0].Code != connectors.CodeBadInput {
 			t.Errorf("%q was read as %+v, %+v", body, req, errs)
 		}
 	}
@@ -24,7 +24,7 @@ func TestWrongBytesAreRefused(t *testing.T) {
 	}
 	r := httptest.NewRequest("POST", "/graphql", strings.NewReader(`{"query":"{ ü€😀 }"}`))
 	r.Header.Set("Content-Type", "application/json; charset=utf-8")
-	if req, errs := readPost(httptest.NewRecorder(), r, 1000); errs != nil || req.Query != "{ ü€😀 }" {
+	if req, _, errs := readPost(httptest.NewRecorder(), r, &Limits{Body: 1000, Batch: 1}); errs != nil || req.Query != "{ ü€😀 }" {
 		t.Errorf("good bytes were read as %+v, %+v", req, errs)
 	}
 }

@@ -17,7 +17,7 @@ func scanRequest(body []byte, req *Request) bool {
 	if s.next('}') {
 		return s.end()
 	}
-	var query, operation, variables bool
+	var query, operation, variables, id bool
 	for {
 		key, ok := s.text()
 		if !ok || !s.next(':') {
@@ -32,6 +32,9 @@ func scanRequest(body []byte, req *Request) bool {
 			if !s.word("null") {
 				req.OperationName, ok = s.str()
 			}
+		case string(key) == "id" && !id:
+			id = true
+			req.ID, ok = s.str()
 		case string(key) == "variables" && !variables:
 			variables = true
 			if !s.word("null") {

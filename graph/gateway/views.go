@@ -25,6 +25,8 @@ const (
 type Snapshot struct {
 	Catalog *catalog.Catalog
 	Policy  *policy.Engine
+	// Trusted are the documents of the configuration; nil: none.
+	Trusted *Trusted
 
 	// principals are those of the last moments: identities are looked up anew
 	// every second, and are the same pointer until then.
@@ -39,6 +41,12 @@ func NewSnapshot(c *catalog.Catalog, e *policy.Engine) *Snapshot {
 		principals: newGenerations[*policy.Principal, *viewState](maxStates),
 		states:     newGenerations[*policy.View, *viewState](maxStates),
 		shapes:     newGenerations[string, *viewSchema](maxShapes)}
+}
+
+// WithTrusted is the snapshot with trusted documents; s is not used any more.
+func (s *Snapshot) WithTrusted(t *Trusted) *Snapshot {
+	s.Trusted = t
+	return s
 }
 
 // A viewState is what a request of a view needs: the schema of its shape, and

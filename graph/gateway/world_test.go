@@ -53,8 +53,8 @@ type world struct {
 
 // usual are limits that no case meets by accident.
 func usual() gateway.Limits {
-	return gateway.Limits{Depth: 12, Aliases: 30, Tokens: 2000, Cost: 100_000, Page: 100, MaxRows: 100, Body: 1 << 20,
-		Timeout: 15 * time.Second, Introspection: gateway.On}
+	return gateway.Limits{Depth: 12, Aliases: 30, Tokens: 2000, Cost: 100_000, Page: 100, MaxRows: 100, Body: 1 << 20, Rows: 50_000, Response: 16 << 20, Batch: 1,
+		Timeout: 15 * time.Second, Introspection: gateway.On, Documents: gateway.DocumentsAny}
 }
 
 func newWorld(t testing.TB, change ...func(files map[string]string)) *world {
@@ -98,7 +98,7 @@ func budgetedWorld(t testing.TB, limits gateway.RoleLimits, budgets *gateway.Bud
 	w.door = gateway.New(gateway.Config{Executor: exec, Audit: w.journal, Proposals: w.service, Sources: &w.systems,
 		Control: &graph.Resolver{Proposals: w.service, Sources: w.systems.States}, Limits: limits, Budgets: budgets,
 		Sealer: func(string) plan.Sealer { return plantest.Sealer{} }, Pages: http.NotFoundHandler(), Log: quiet,
-		Now: func() time.Time { return plantest.Now }}, gateway.NewSnapshot(w.base.Catalog, w.base.Engine))
+		Now: func() time.Time { return plantest.Now }, Persisted: 64 << 10}, gateway.NewSnapshot(w.base.Catalog, w.base.Engine))
 	if err := w.service.PolicyLoaded(t.Context(), policy.DefaultTenant); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"time"
+
 	"github.com/vektah/gqlparser/v2/ast"
 
 	"github.com/countersign/countersign/connectors"
@@ -25,6 +27,9 @@ type Bindings struct {
 	// before any source is: the estimated cost, and how many records may be
 	// written. nil: everything is admitted.
 	Admit func(cost, written int) *connectors.Error
+	// Rows, Bytes and Timeout bound this operation; zero: the executor's own.
+	Rows, Bytes int
+	Timeout     time.Duration
 }
 
 // Values are a plan's arguments, bound. The zero Values may be bound to;

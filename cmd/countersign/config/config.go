@@ -37,16 +37,36 @@ type Config struct {
 
 // HTTP says how the door behaves.
 type HTTP struct {
-	TrustedProxies Later `yaml:"trustedProxies"`
-	CORS           CORS  `yaml:"cors"`
-	TLS            Later `yaml:"tls"`
+	// TrustedProxies are networks (CIDR) or addresses whose X-Forwarded-* headers
+	// are believed; nobody's by default.
+	TrustedProxies []string `yaml:"trustedProxies"`
+	CORS           CORS     `yaml:"cors"`
+	// TLS makes listen an https address; nil: http.
+	TLS *TLS `yaml:"tls"`
 	// ReadTimeout is how long a request may take to arrive, body and all; 0:
 	// DefaultReadTimeout.
 	ReadTimeout time.Duration `yaml:"readTimeout"`
+	// PersistedQueries bounds the texts kept of automatic persisted queries, per
+	// tenant; 0B: none are kept.
+	PersistedQueries Size `yaml:"persistedQueries"`
 }
+
+// DefaultPersistedQueries is how much is kept of automatic persisted queries per
+// tenant.
+const DefaultPersistedQueries Size = 1 << 20
 
 // DefaultReadTimeout is how long a request may take to arrive.
 const DefaultReadTimeout = 30 * time.Second
+
+// TLS is a certificate with its chain, and its key. Files are read again when
+// they change.
+type TLS struct {
+	Cert PEM `yaml:"cert"`
+	Key  PEM `yaml:"key"`
+}
+
+// A PEM is text in PEM, or the path of a file with it. ${file:PATH} is the path.
+type PEM struct{ File, Text string }
 
 // CORS lists the origins of browsers' pages that may call; none by default.
 type CORS struct {
@@ -241,7 +261,7 @@ type Agent struct {
 	Purpose    string   `yaml:"purpose"`
 	Roles      []string `yaml:"roles"`
 	ActsFor    string   `yaml:"actsFor"`
-	Operations Later    `yaml:"operations"`
+	Operations []string `yaml:"operations"`
 	Mode       string   `yaml:"mode"`
 	Budget     Budget   `yaml:"budget"`
 
@@ -269,6 +289,9 @@ type Limits struct {
 	MaxRows       int           `yaml:"maxRows"`
 	Body          Size          `yaml:"body"`
 	Timeout       time.Duration `yaml:"timeout"`
+	Rows          int           `yaml:"rows"`
+	Response      Size          `yaml:"response"`
+	Batch         int           `yaml:"batch"`
 	Documents     string        `yaml:"documents"`
 	Introspection *bool         `yaml:"introspection"`
 	// Budgets of each principal of the role.
@@ -276,6 +299,8 @@ type Limits struct {
 	UpstreamCalls Rate `yaml:"upstreamCalls"`
 	RowsRead      Rate `yaml:"rowsRead"`
 	RowsWritten   Rate `yaml:"rowsWritten"`
+
+	Line int `yaml:"-"`
 }
 
 // Telemetry is what is told of what happens.
@@ -307,12 +332,13 @@ const DefaultDenials = time.Minute
 func DefaultLimits() Limits {
 	yes := true
 	return Limits{Depth: 12, Aliases: 30, Tokens: 2000, Cost: CostLimit{Operation: 10000}, Page: 100, MaxRows: 100, Body: 1 << 20,
-		Timeout: 15 * time.Second, Documents: "any", Introspection: &yes}
+		Timeout: 15 * time.Second, Rows: 50_000, Response: 16 << 20, Batch: 1, Documents: "any", Introspection: &yes}
 }
 
 func defaults() Config {
 	return Config{
 		Listen: "127.0.0.1:8080",
+		HTTP:   HTTP{PersistedQueries: DefaultPersistedQueries},
 		Identity: Identity{MaxAge: 24 * time.Hour, LocalUsers: true,
 			Sessions: Sessions{Idle: 8 * time.Hour, Max: 24 * time.Hour, Fresh: 10 * time.Minute},
 			APIKeys:  KeyAge{MaxAge: 90 * 24 * time.Hour},

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"regexp"
 	"sort"
 	"strconv"
 	"strings"
@@ -50,6 +51,7 @@ var (
 	cacheType    = reflect.TypeFor[Cache]()
 	outcomesType = reflect.TypeFor[Outcomes]()
 	cachesType   = reflect.TypeFor[Caches]()
+	pemType      = reflect.TypeFor[PEM]()
 )
 
 // value decodes n into v; path is the dotted key, for messages.
@@ -92,6 +94,9 @@ func (d *decoder) value(n ast.Node, v reflect.Value, path string) {
 	case costType:
 		d.cost(n, v, path)
 		return
+	case pemType:
+		d.pem(n, v, path)
+		return
 	case stringsType:
 		if _, seq := n.(*ast.SequenceNode); !seq {
 			if s, ok := d.scalar(n, path); ok {
@@ -106,6 +111,26 @@ func (d *decoder) value(n ast.Node, v reflect.Value, path string) {
 		}
 	}
 	d.kind(n, v, path)
+}
+
+var filePath = regexp.MustCompile(`^\$\{file:([^}]+)\}$`)
+
+// pem decodes a PEM: a file is not read here, so that it can be read again.
+func (d *decoder) pem(n ast.Node, v reflect.Value, path string) {
+	if s, ok := n.(*ast.StringNode); ok {
+		if m := filePath.FindStringSubmatch(s.Value); m != nil {
+			v.Set(reflect.ValueOf(PEM{File: m[1]}))
+			return
+		}
+	}
+	s, ok := d.scalar(n, path)
+	switch {
+	case !ok:
+	case strings.HasPrefix(strings.TrimSpace(s), "-----BEGIN "):
+		v.Set(reflect.ValueOf(PEM{Text: s}))
+	default:
+		v.Set(reflect.ValueOf(PEM{File: s}))
+	}
 }
 
 // short decodes the one-value form of a type that can also be a map.
@@ -262,7 +287,7 @@ func (d *decoder) structure(n ast.Node, v reflect.Value, path string) {
 		i, ok := fields[e.key]
 		if !ok {
 			p := d.at(e.node, "unknown_key", fmt.Sprintf("unknown key %q", join(path, e.key)))
-			p.Hint = nearest(e.key, known)
+			p.Hint = Nearest(e.key, known)
 			d.problems = append(d.problems, p)
 			continue
 		}
@@ -375,7 +400,9 @@ func join(path, key string) string {
 	return path + "." + key
 }
 
-func nearest(name string, known []string) string {
+// Nearest is a hint with the known name that a mistyped one most probably means;
+// "" if none is near.
+func Nearest(name string, known []string) string {
 	best, bestDistance := "", 1+len(name)/2
 	sort.Strings(known)
 	for _, k := range known {

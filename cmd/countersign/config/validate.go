@@ -36,6 +36,14 @@ func (c *Config) validate() []Problem {
 			v.add(0, "bad_value", fmt.Sprintf("http.cors.origins: %q is no origin", origin), "write https://host, without a path")
 		}
 	}
+	for i, text := range c.HTTP.TrustedProxies {
+		if _, err := ParseNetwork(text); err != nil {
+			v.add(0, "bad_value", fmt.Sprintf("http.trustedProxies[%d]: %q is no network", i, text), "write 10.0.0.0/8 or 10.0.0.7")
+		}
+	}
+	if t := c.HTTP.TLS; t != nil && (t.Cert == (PEM{}) || t.Key == (PEM{})) {
+		v.add(0, "bad_value", "http.tls needs cert and key", "http: { tls: { cert: tls.crt, key: tls.key } }")
+	}
 	if c.HTTP.ReadTimeout < 0 {
 		v.add(0, "bad_value", "http.readTimeout must be more than 0", "leave it out for "+DefaultReadTimeout.String())
 	}
@@ -53,8 +61,8 @@ func (c *Config) validate() []Problem {
 		v.agent(name, c.Agents.Values[name])
 	}
 	for role, l := range c.Limits.Values {
-		if l.Documents != "" && l.Documents != "any" {
-			v.add(0, "not_supported", "limits."+role+".documents: "+l.Documents+" is not supported yet", "write any")
+		if l.Documents != "" && l.Documents != "any" && l.Documents != "trusted" {
+			v.add(l.Line, "bad_value", fmt.Sprintf("limits.%s.documents: %q is neither any nor trusted", role, l.Documents), "write any, or trusted")
 		}
 	}
 	return v.problems
@@ -87,7 +95,7 @@ func (v *validator) source(name string, s Source) {
 	case "":
 		v.add(s.Line, "bad_value", at+": connector is missing", "write connector: postgres, sqlite or openapi")
 	default:
-		v.add(s.Line, "unknown_name", fmt.Sprintf("%s: unknown connector %q", at, s.Connector), nearest(s.Connector, []string{"postgres", "sqlite", "openapi"}))
+		v.add(s.Line, "unknown_name", fmt.Sprintf("%s: unknown connector %q", at, s.Connector), Nearest(s.Connector, []string{"postgres", "sqlite", "openapi"}))
 	}
 }
 
