@@ -87,7 +87,7 @@ func (r *runner) assemble(ctx context.Context, dir string) (*world, error) {
 	w.service = proposals.New(proposals.Config{Store: w.store, Authorizer: func() proposals.Authorizer { return w.door.Authorizer() },
 		Directory: &directory{people: r.people, policy: r.cfg.Policy}, Keys: proposals.Keys{Current: "test", ByID: map[string][]byte{"test": make([]byte, 32)}},
 		TraceID: graph.TraceID, Log: quiet})
-	w.door = gateway.New(gateway.Config{Executor: exec, Proposals: w.service, Sources: systems{},
+	w.door = gateway.New(gateway.Config{Executor: exec, AnyDocument: true, Proposals: w.service, Sources: systems{},
 		Control: &graph.Resolver{Proposals: w.service, Audit: w.store, Sources: systems{}.States}, Limits: r.cfg.Limits,
 		Sealer: func(string) plan.Sealer { return sealer{} }, Pages: http.NotFoundHandler(), Log: quiet, Now: time.Now}, r.snap)
 	x := proposals.NewExecutor(proposals.ExecutorConfig{Service: w.service, Name: "test", Issuer: issuer,
