@@ -33,6 +33,24 @@ func (r *countersignResolver) Agents(ctx context.Context, obj *model.Countersign
 	return r.agents(ctx, c)
 }
 
+// Sessions is the resolver for the sessions field.
+func (r *countersignResolver) Sessions(ctx context.Context, obj *model.Countersign, all *bool) ([]*model.CountersignSession, error) {
+	c, err := callerOf(ctx)
+	if err != nil || c.Principal.Kind != policy.Human {
+		return nil, err
+	}
+	return r.sessions(ctx, c, all != nil && *all)
+}
+
+// Links is the resolver for the links field.
+func (r *countersignResolver) Links(ctx context.Context, obj *model.Countersign) ([]*model.CountersignLink, error) {
+	c, err := callerOf(ctx)
+	if err != nil || !c.Admin() {
+		return nil, err
+	}
+	return r.links(ctx, c)
+}
+
 // Audit is the resolver for the audit field.
 func (r *countersignResolver) Audit(ctx context.Context, obj *model.Countersign, first *int, after *string, subject *string) (*model.CountersignAuditConnection, error) {
 	return r.auditPage(ctx, first, after, subject)
@@ -90,6 +108,25 @@ func (r *mutationResolver) CountersignSuspendAgent(ctx context.Context, name str
 // CountersignResumeAgent is the resolver for the countersignResumeAgent field.
 func (r *mutationResolver) CountersignResumeAgent(ctx context.Context, name string) (*model.CountersignAgent, error) {
 	return r.suspend(ctx, name, false)
+}
+
+// CountersignRevokeSession is the resolver for the countersignRevokeSession field.
+func (r *mutationResolver) CountersignRevokeSession(ctx context.Context, id string) (*model.CountersignSession, error) {
+	return r.revokeSession(ctx, id)
+}
+
+// CountersignLinkAccounts is the resolver for the countersignLinkAccounts field.
+func (r *mutationResolver) CountersignLinkAccounts(ctx context.Context, ids []string) ([]*model.CountersignLink, error) {
+	return r.relink(ctx, func(c *Caller) error {
+		return r.Identity.LinkAccounts(ctx, c.Principal, c.Principal.Tenant, ids)
+	})
+}
+
+// CountersignUnlinkAccounts is the resolver for the countersignUnlinkAccounts field.
+func (r *mutationResolver) CountersignUnlinkAccounts(ctx context.Context, a string, b string) ([]*model.CountersignLink, error) {
+	return r.relink(ctx, func(c *Caller) error {
+		return r.Identity.UnlinkAccounts(ctx, c.Principal, c.Principal.Tenant, a, b)
+	})
 }
 
 // CanApprove is the resolver for the canApprove field.

@@ -77,6 +77,9 @@ type Directory interface {
 	// suspended or revoked is CodeForbidden; whoever's claims are older than
 	// the configured maximum comes without roles.
 	Current(ctx context.Context, tenant, id string) (*Principal, time.Time, error)
+	// Persons says of each id which person it is of: the same for accounts that
+	// are linked, an id itself for one that is not.
+	Persons(ctx context.Context, tenant string, ids []string) (map[string]string, error)
 	// Holders lists the ids of the active humans of the tenant who hold the role, directly
 	// or by inheritance through policy's roles expanded by the caller.
 	Holders(ctx context.Context, tenant string, roles []string) ([]string, error)

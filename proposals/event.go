@@ -130,6 +130,10 @@ type Person struct {
 	// change at once.
 	MayConfirm bool
 	MayBreak   bool // breakGlass
+	// Same stands for the person: two accounts of one person have the same; "":
+	// the id itself. Behind: an author's person, by whatever account (R3).
+	Same   string
+	Behind bool
 	Admin      bool // may withdraw for others
 }
 

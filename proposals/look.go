@@ -2,6 +2,7 @@ package proposals
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"github.com/countersign/countersign/connectors"
@@ -63,7 +64,24 @@ func (s *Service) look(ctx context.Context, g *ground, d *Dossier, actor *policy
 			return nil, err
 		}
 	}
-	return l, nil
+	return l, s.knowPersons(ctx, d, l.view.Persons)
+}
+
+// knowPersons says which of the accounts are of one person, and of an author's.
+func (s *Service) knowPersons(ctx context.Context, d *Dossier, persons map[string]Person) error {
+	if len(persons) == 0 {
+		return nil
+	}
+	same, err := s.cfg.Directory.Persons(ctx, d.Proposal.Tenant, slices.AppendSeq(d.Authors(), maps.Keys(persons)))
+	if err != nil {
+		return err
+	}
+	for id, p := range persons {
+		p.Same = same[id]
+		p.Behind = slices.ContainsFunc(d.Authors(), func(a string) bool { return same[a] == same[id] })
+		persons[id] = p
+	}
+	return nil
 }
 
 // lookAuthor asks whether the chain may do it now, and what is required now.
@@ -171,16 +189,6 @@ func allowed(err error) (bool, error) {
 // seat. Whoever's claims are too old to tell counts: they may sign in.
 func (s *Service) eligible(ctx context.Context, g *ground, d *Dossier, c Content, req Requirement) (bool, error) {
 	var voters []voter
-	add := func(v voter) {
-		for i := range voters {
-			if voters[i].id == v.id {
-				voters[i].roles = append(voters[i].roles, v.roles...)
-				voters[i].confirm = voters[i].confirm || v.confirm
-				return
-			}
-		}
-		voters = append(voters, v)
-	}
 	for _, seat := range req.Seats {
 		if seat.Confirm && d.Proposal.Author.For != "" {
 			p, _, err := s.cfg.Directory.Current(ctx, d.Proposal.Tenant, d.Proposal.Author.For)
@@ -189,7 +197,7 @@ func (s *Service) eligible(ctx context.Context, g *ground, d *Dossier, c Content
 				if err != nil {
 					return false, err
 				}
-				add(voter{id: p.ID, confirm: may && p.ID != d.Proposal.Author.Principal && p.Kind == policy.Human})
+				voters = join(voters, voter{id: p.ID, confirm: may && p.ID != d.Proposal.Author.Principal && p.Kind == policy.Human})
 			} else if connectors.CodeOf(err) != connectors.CodeForbidden {
 				return false, err
 			}
@@ -201,8 +209,12 @@ func (s *Service) eligible(ctx context.Context, g *ground, d *Dossier, c Content
 		if err != nil {
 			return false, err
 		}
+		same, err := s.cfg.Directory.Persons(ctx, d.Proposal.Tenant, slices.Concat(d.Authors(), ids))
+		if err != nil {
+			return false, err
+		}
 		for _, id := range ids {
-			if isAuthor(d, id) {
+			if slices.ContainsFunc(d.Authors(), func(a string) bool { return same[a] == same[id] }) {
 				continue
 			}
 			may, err := s.couldApprove(ctx, g, d, c, id)
@@ -210,9 +222,9 @@ func (s *Service) eligible(ctx context.Context, g *ground, d *Dossier, c Content
 				return false, err
 			}
 			if may {
-				add(voter{id: id, roles: []string{seat.Role}})
+				voters = join(voters, voter{id: same[id], roles: []string{seat.Role}})
 			}
-			if slices.ContainsFunc(voters, func(v voter) bool { return v.id == id }) && req.met(voters) {
+			if may && req.met(voters) {
 				return true, nil
 			}
 		}

@@ -27,7 +27,7 @@ func (n *step) reviewer() error {
 	if n.mayConfirm(p) {
 		return nil
 	}
-	if isAuthor(n.d, a.ID) { // R3
+	if isAuthor(n.d, a.ID) || p.Behind { // R3
 		return refusal(connectors.CodeForbidden, "nobody decides on what they, or who acts for them, proposed")
 	}
 	if !p.MayApprove { // R4
@@ -149,7 +149,7 @@ func (n *step) breakGlass() error {
 	switch {
 	case a.Kind != policy.Human || !a.Interactive || !p.Human || a.Tenant != n.d.Proposal.Tenant:
 		return refusal(connectors.CodeForbidden, "only a person who signed in decides")
-	case isAuthor(n.d, a.ID):
+	case isAuthor(n.d, a.ID) || p.Behind:
 		return refusal(connectors.CodeForbidden, "nobody decides on what they, or who acts for them, proposed")
 	case !p.MayBreak:
 		return refusal(connectors.CodeForbidden, "your roles do not break the glass")
@@ -231,7 +231,7 @@ func (n *step) settler() error {
 		return refusal(connectors.CodeNotFound, "there is no such proposal")
 	case a.Kind != policy.Human || !a.Interactive || !p.Human:
 		return refusal(connectors.CodeForbidden, "only a person who signed in settles")
-	case isAuthor(n.d, a.ID):
+	case isAuthor(n.d, a.ID) || p.Behind:
 		return refusal(connectors.CodeForbidden, "nobody settles what they, or who acts for them, proposed")
 	case !p.MayApprove:
 		return refusal(connectors.CodeForbidden, "your roles do not approve this")

@@ -51,6 +51,19 @@ func place(slots []Seat, voters []voter, taken []int, slot int, seen []bool) boo
 	return false
 }
 
+// join adds a voter; one who is there already, by another account, is one voter
+// with what both may fill.
+func join(voters []voter, v voter) []voter {
+	for i := range voters {
+		if voters[i].id == v.id {
+			voters[i].roles = append(slices.Clone(voters[i].roles), v.roles...)
+			voters[i].confirm = voters[i].confirm || v.confirm
+			return voters
+		}
+	}
+	return append(voters, v)
+}
+
 // fits tells whether the voter could fill any seat at all.
 func (r Requirement) fits(v voter) bool {
 	return slices.ContainsFunc(r.Seats, v.mayFill)
@@ -73,10 +86,13 @@ func latest(d *Dossier, revision int) []*Decision {
 // are an author of, and only the person an author acts for fills a confirm seat.
 func asVoter(d *Dossier, id string, p Person) voter {
 	v := voter{id: id}
+	if p.Same != "" {
+		v.id = p.Same
+	}
 	if !p.Human {
 		return v
 	}
-	if p.MayApprove && !isAuthor(d, id) {
+	if p.MayApprove && !isAuthor(d, id) && !p.Behind {
 		v.roles = p.Roles
 	}
 	v.confirm = p.MayConfirm && d.Proposal.Author.For == id && id != d.Proposal.Author.Principal
@@ -102,10 +118,10 @@ func approved(d *Dossier, v View) bool {
 				return true
 			}
 			if dec.Interactive && dec.ReviewHash == rev.ReviewHash {
-				voters = append(voters, asVoter(d, dec.Person, p))
+				voters = join(voters, asVoter(d, dec.Person, p))
 			}
 		case DecideBreakGlass:
-			if dec.Interactive && p.Human && p.MayBreak && !isAuthor(d, dec.Person) {
+			if dec.Interactive && p.Human && p.MayBreak && !isAuthor(d, dec.Person) && !p.Behind {
 				return true
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/countersign/countersign/policy"
@@ -211,7 +212,7 @@ func (s *Store) Persons(ctx context.Context, tenant string, ids []string) (map[s
 	return out, err
 }
 
-func (s *Store) saveBonds(ctx context.Context, q querier, change identity.Change) error {
+func (s *Store) saveBonds(ctx context.Context, q *sql.Tx, change identity.Change) error {
 	for _, b := range change.Bonds {
 		for _, ends := range [][2]string{{b.A, b.B}, {b.B, b.A}} {
 			if _, err := q.ExecContext(ctx, `INSERT INTO bond (tenant, a, b, how, by_id, at) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (tenant, a, b) DO NOTHING`,
@@ -220,12 +221,43 @@ func (s *Store) saveBonds(ctx context.Context, q querier, change identity.Change
 			}
 		}
 	}
+	for _, tenant := range tenantsOf(change) {
+		if err := s.moveControl(ctx, q, tenant); err != nil {
+			return err
+		}
+	}
 	for _, b := range change.Unbonds {
 		if _, err := q.ExecContext(ctx, `DELETE FROM bond WHERE tenant = $1 AND (a = $2 AND b = $3 OR a = $3 AND b = $2)`, b.Tenant, b.A, b.B); err != nil {
 			return s.fail(err)
 		}
 	}
 	return nil
+}
+
+// tenantsOf lists the tenants whose bonds a change moves.
+func tenantsOf(change identity.Change) []string {
+	var out []string
+	for _, b := range slices.Concat(change.Bonds, change.Unbonds) {
+		if !slices.Contains(out, b.Tenant) {
+			out = append(out, b.Tenant)
+		}
+	}
+	return out
+}
+
+// moveControl makes decisions that are being computed begin again: they rest on
+// who is one person. Without the row nothing rests on it yet.
+func (s *Store) moveControl(ctx context.Context, q *sql.Tx, tenant string) error {
+	c, err := s.control(ctx, q, tenant, s.d.forUpdate)
+	if err != nil || c.Version == 0 {
+		return err
+	}
+	c.Version++
+	doc, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	return s.swapped(q.ExecContext(ctx, `UPDATE control SET version = $2, doc = $3 WHERE tenant = $1 AND version = $4`, tenant, c.Version, string(doc), c.Version-1))
 }
 
 // swapped is ErrConflict where a compare-and-swap found no row.

@@ -283,6 +283,15 @@ func (d *people) Current(_ context.Context, _, id string) (*policy.Principal, ti
 	return nil, time.Time{}, connectors.Errorf(connectors.CodeForbidden, "unknown")
 }
 
+// Persons implements policy.Directory: nobody has two accounts.
+func (d *people) Persons(_ context.Context, _ string, ids []string) (map[string]string, error) {
+	out := map[string]string{}
+	for _, id := range ids {
+		out[id] = id
+	}
+	return out, nil
+}
+
 // Holders implements policy.Directory.
 func (d *people) Holders(_ context.Context, _ string, roles []string) ([]string, error) {
 	d.mu.Lock()

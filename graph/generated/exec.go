@@ -43,9 +43,11 @@ type DirectiveRoot struct {
 
 type ComplexityRoot struct {
 	Countersign struct {
-		Agents  func(childComplexity int) int
-		Audit   func(childComplexity int, first *int, after *string, subject *string) int
-		Sources func(childComplexity int) int
+		Agents   func(childComplexity int) int
+		Audit    func(childComplexity int, first *int, after *string, subject *string) int
+		Links    func(childComplexity int) int
+		Sessions func(childComplexity int, all *bool) int
+		Sources  func(childComplexity int) int
 	}
 
 	CountersignAgent struct {
@@ -72,6 +74,25 @@ type ComplexityRoot struct {
 		To       func(childComplexity int) int
 	}
 
+	CountersignLink struct {
+		A   func(childComplexity int) int
+		At  func(childComplexity int) int
+		B   func(childComplexity int) int
+		By  func(childComplexity int) int
+		How func(childComplexity int) int
+	}
+
+	CountersignSession struct {
+		Client     func(childComplexity int) int
+		CreatedAt  func(childComplexity int) int
+		Current    func(childComplexity int) int
+		ExpiresAt  func(childComplexity int) int
+		ID         func(childComplexity int) int
+		LastUsedAt func(childComplexity int) int
+		Person     func(childComplexity int) int
+		SignedInAt func(childComplexity int) int
+	}
+
 	CountersignSource struct {
 		Connector func(childComplexity int) int
 		Message   func(childComplexity int) int
@@ -80,12 +101,15 @@ type ComplexityRoot struct {
 	}
 
 	Mutation struct {
-		ApproveProposal         func(childComplexity int, id string, revision int, contentHash string, reviewHash string, comment *string) int
-		CountersignResumeAgent  func(childComplexity int, name string) int
-		CountersignSuspendAgent func(childComplexity int, name string) int
-		RejectProposal          func(childComplexity int, id string, revision int, contentHash string, comment *string) int
-		SettleProposal          func(childComplexity int, id string, outcome model.SettledOutcome, evidence string) int
-		WithdrawProposal        func(childComplexity int, id string) int
+		ApproveProposal           func(childComplexity int, id string, revision int, contentHash string, reviewHash string, comment *string) int
+		CountersignLinkAccounts   func(childComplexity int, ids []string) int
+		CountersignResumeAgent    func(childComplexity int, name string) int
+		CountersignRevokeSession  func(childComplexity int, id string) int
+		CountersignSuspendAgent   func(childComplexity int, name string) int
+		CountersignUnlinkAccounts func(childComplexity int, a string, b string) int
+		RejectProposal            func(childComplexity int, id string, revision int, contentHash string, comment *string) int
+		SettleProposal            func(childComplexity int, id string, outcome model.SettledOutcome, evidence string) int
+		WithdrawProposal          func(childComplexity int, id string) int
 	}
 
 	PageInfo struct {
@@ -279,6 +303,8 @@ type ComplexityRoot struct {
 type CountersignResolver interface {
 	Sources(ctx context.Context, obj *model.Countersign) ([]*model.CountersignSource, error)
 	Agents(ctx context.Context, obj *model.Countersign) ([]*model.CountersignAgent, error)
+	Sessions(ctx context.Context, obj *model.Countersign, all *bool) ([]*model.CountersignSession, error)
+	Links(ctx context.Context, obj *model.Countersign) ([]*model.CountersignLink, error)
 	Audit(ctx context.Context, obj *model.Countersign, first *int, after *string, subject *string) (*model.CountersignAuditConnection, error)
 }
 type MutationResolver interface {
@@ -288,6 +314,9 @@ type MutationResolver interface {
 	SettleProposal(ctx context.Context, id string, outcome model.SettledOutcome, evidence string) (*model.Proposal, error)
 	CountersignSuspendAgent(ctx context.Context, name string) (*model.CountersignAgent, error)
 	CountersignResumeAgent(ctx context.Context, name string) (*model.CountersignAgent, error)
+	CountersignRevokeSession(ctx context.Context, id string) (*model.CountersignSession, error)
+	CountersignLinkAccounts(ctx context.Context, ids []string) ([]*model.CountersignLink, error)
+	CountersignUnlinkAccounts(ctx context.Context, a string, b string) ([]*model.CountersignLink, error)
 }
 type ProposalResolver interface {
 	CanApprove(ctx context.Context, obj *model.Proposal) (*model.ProposalCanDecide, error)
@@ -346,6 +375,23 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Countersign.Audit(childComplexity, args["first"].(*int), args["after"].(*string), args["subject"].(*string)), true
+	case "Countersign.links":
+		if e.ComplexityRoot.Countersign.Links == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Countersign.Links(childComplexity), true
+	case "Countersign.sessions":
+		if e.ComplexityRoot.Countersign.Sessions == nil {
+			break
+		}
+
+		args, err := ec.field_Countersign_sessions_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Countersign.Sessions(childComplexity, args["all"].(*bool)), true
 	case "Countersign.sources":
 		if e.ComplexityRoot.Countersign.Sources == nil {
 			break
@@ -446,6 +492,86 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.CountersignAuditEvent.To(childComplexity), true
 
+	case "CountersignLink.a":
+		if e.ComplexityRoot.CountersignLink.A == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CountersignLink.A(childComplexity), true
+	case "CountersignLink.at":
+		if e.ComplexityRoot.CountersignLink.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CountersignLink.At(childComplexity), true
+	case "CountersignLink.b":
+		if e.ComplexityRoot.CountersignLink.B == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CountersignLink.B(childComplexity), true
+	case "CountersignLink.by":
+		if e.ComplexityRoot.CountersignLink.By == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CountersignLink.By(childComplexity), true
+	case "CountersignLink.how":
+		if e.ComplexityRoot.CountersignLink.How == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CountersignLink.How(childComplexity), true
+
+	case "CountersignSession.client":
+		if e.ComplexityRoot.CountersignSession.Client == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CountersignSession.Client(childComplexity), true
+	case "CountersignSession.createdAt":
+		if e.ComplexityRoot.CountersignSession.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CountersignSession.CreatedAt(childComplexity), true
+	case "CountersignSession.current":
+		if e.ComplexityRoot.CountersignSession.Current == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CountersignSession.Current(childComplexity), true
+	case "CountersignSession.expiresAt":
+		if e.ComplexityRoot.CountersignSession.ExpiresAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CountersignSession.ExpiresAt(childComplexity), true
+	case "CountersignSession.id":
+		if e.ComplexityRoot.CountersignSession.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CountersignSession.ID(childComplexity), true
+	case "CountersignSession.lastUsedAt":
+		if e.ComplexityRoot.CountersignSession.LastUsedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CountersignSession.LastUsedAt(childComplexity), true
+	case "CountersignSession.person":
+		if e.ComplexityRoot.CountersignSession.Person == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CountersignSession.Person(childComplexity), true
+	case "CountersignSession.signedInAt":
+		if e.ComplexityRoot.CountersignSession.SignedInAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CountersignSession.SignedInAt(childComplexity), true
+
 	case "CountersignSource.connector":
 		if e.ComplexityRoot.CountersignSource.Connector == nil {
 			break
@@ -482,6 +608,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ApproveProposal(childComplexity, args["id"].(string), args["revision"].(int), args["contentHash"].(string), args["reviewHash"].(string), args["comment"].(*string)), true
+	case "Mutation.countersignLinkAccounts":
+		if e.ComplexityRoot.Mutation.CountersignLinkAccounts == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_countersignLinkAccounts_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CountersignLinkAccounts(childComplexity, args["ids"].([]string)), true
 	case "Mutation.countersignResumeAgent":
 		if e.ComplexityRoot.Mutation.CountersignResumeAgent == nil {
 			break
@@ -493,6 +630,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.CountersignResumeAgent(childComplexity, args["name"].(string)), true
+	case "Mutation.countersignRevokeSession":
+		if e.ComplexityRoot.Mutation.CountersignRevokeSession == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_countersignRevokeSession_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CountersignRevokeSession(childComplexity, args["id"].(string)), true
 	case "Mutation.countersignSuspendAgent":
 		if e.ComplexityRoot.Mutation.CountersignSuspendAgent == nil {
 			break
@@ -504,6 +652,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.CountersignSuspendAgent(childComplexity, args["name"].(string)), true
+	case "Mutation.countersignUnlinkAccounts":
+		if e.ComplexityRoot.Mutation.CountersignUnlinkAccounts == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_countersignUnlinkAccounts_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CountersignUnlinkAccounts(childComplexity, args["a"].(string), args["b"].(string)), true
 	case "Mutation.rejectProposal":
 		if e.ComplexityRoot.Mutation.RejectProposal == nil {
 			break
@@ -1446,6 +1605,12 @@ type Mutation {
   countersignSuspendAgent(name: String!): CountersignAgent @decides
   "Resume a suspended agent."
   countersignResumeAgent(name: String!): CountersignAgent @decides
+  "End a sign-in: the caller's own, or anybody's for an administrator."
+  countersignRevokeSession(id: ID!): CountersignSession @decides
+  "Say that accounts are of one person: they count as one wherever persons are counted. It gives no right to any of them. For an administrator."
+  countersignLinkAccounts(ids: [ID!]!): [CountersignLink!] @decides
+  "Take back that two accounts are of one person. For an administrator."
+  countersignUnlinkAccounts(a: ID!, b: ID!): [CountersignLink!] @decides
 }
 
 type Subscription {
@@ -1742,6 +1907,10 @@ enum ProposalDirection { ASC DESC }
 type Countersign {
   sources: [CountersignSource!]!
   agents: [CountersignAgent!]
+  "Sign-ins that still work, newest first: the caller's own; everybody's for an administrator who asks for all."
+  sessions(all: Boolean = false): [CountersignSession!]
+  "Accounts of one person, for an administrator."
+  links: [CountersignLink!]
   "Audit events, newest first."
   audit(first: Int, after: String, subject: String): CountersignAuditConnection
 }
@@ -1762,6 +1931,35 @@ type CountersignAgent {
   purpose: String
   suspended: Boolean!
 }
+
+"A person's sign-in."
+type CountersignSession {
+  id: ID!
+  "The person's account."
+  person: ID!
+  "The browser or program, as it called itself."
+  client: String
+  createdAt: DateTime!
+  lastUsedAt: DateTime!
+  expiresAt: DateTime!
+  "When the person last proved who they are; null where their provider does not say."
+  signedInAt: DateTime
+  "The one that asks."
+  current: Boolean!
+}
+
+"Two accounts of one person."
+type CountersignLink {
+  a: ID!
+  b: ID!
+  how: CountersignLinkKind!
+  "The administrator who said so."
+  by: String
+  at: DateTime
+}
+
+"EMAIL: a provider says that one has the verified e-mail address of the other."
+enum CountersignLinkKind { EMAIL ADMINISTRATOR }
 
 type CountersignAuditConnection {
   nodes: [CountersignAuditEvent!]!
@@ -1794,6 +1992,10 @@ func (ec *executionContext) childFields_Countersign(ctx context.Context, field g
 		return ec.fieldContext_Countersign_sources(ctx, field)
 	case "agents":
 		return ec.fieldContext_Countersign_agents(ctx, field)
+	case "sessions":
+		return ec.fieldContext_Countersign_sessions(ctx, field)
+	case "links":
+		return ec.fieldContext_Countersign_links(ctx, field)
 	case "audit":
 		return ec.fieldContext_Countersign_audit(ctx, field)
 	}
@@ -1846,6 +2048,44 @@ func (ec *executionContext) childFields_CountersignAuditEvent(ctx context.Contex
 		return ec.fieldContext_CountersignAuditEvent_payload(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type CountersignAuditEvent", field.Name)
+}
+
+func (ec *executionContext) childFields_CountersignLink(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "a":
+		return ec.fieldContext_CountersignLink_a(ctx, field)
+	case "b":
+		return ec.fieldContext_CountersignLink_b(ctx, field)
+	case "how":
+		return ec.fieldContext_CountersignLink_how(ctx, field)
+	case "by":
+		return ec.fieldContext_CountersignLink_by(ctx, field)
+	case "at":
+		return ec.fieldContext_CountersignLink_at(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CountersignLink", field.Name)
+}
+
+func (ec *executionContext) childFields_CountersignSession(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_CountersignSession_id(ctx, field)
+	case "person":
+		return ec.fieldContext_CountersignSession_person(ctx, field)
+	case "client":
+		return ec.fieldContext_CountersignSession_client(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_CountersignSession_createdAt(ctx, field)
+	case "lastUsedAt":
+		return ec.fieldContext_CountersignSession_lastUsedAt(ctx, field)
+	case "expiresAt":
+		return ec.fieldContext_CountersignSession_expiresAt(ctx, field)
+	case "signedInAt":
+		return ec.fieldContext_CountersignSession_signedInAt(ctx, field)
+	case "current":
+		return ec.fieldContext_CountersignSession_current(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CountersignSession", field.Name)
 }
 
 func (ec *executionContext) childFields_CountersignSource(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2336,6 +2576,20 @@ func (ec *executionContext) field_Countersign_audit_args(ctx context.Context, ra
 	return args, nil
 }
 
+func (ec *executionContext) field_Countersign_sessions_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "all",
+		func(ctx context.Context, v any) (*bool, error) {
+			return ec.unmarshalOBoolean2ᚖbool(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["all"] = arg0
+	return args, nil
+}
+
 func (ec *executionContext) field_Mutation_approveProposal_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
@@ -2382,6 +2636,20 @@ func (ec *executionContext) field_Mutation_approveProposal_args(ctx context.Cont
 	return args, nil
 }
 
+func (ec *executionContext) field_Mutation_countersignLinkAccounts_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "ids",
+		func(ctx context.Context, v any) ([]string, error) {
+			return ec.unmarshalNID2ᚕstringᚄ(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["ids"] = arg0
+	return args, nil
+}
+
 func (ec *executionContext) field_Mutation_countersignResumeAgent_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
@@ -2396,6 +2664,20 @@ func (ec *executionContext) field_Mutation_countersignResumeAgent_args(ctx conte
 	return args, nil
 }
 
+func (ec *executionContext) field_Mutation_countersignRevokeSession_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "id",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["id"] = arg0
+	return args, nil
+}
+
 func (ec *executionContext) field_Mutation_countersignSuspendAgent_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
@@ -2407,6 +2689,28 @@ func (ec *executionContext) field_Mutation_countersignSuspendAgent_args(ctx cont
 		return nil, err
 	}
 	args["name"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_countersignUnlinkAccounts_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "a",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["a"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "b",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["b"] = arg1
 	return args, nil
 }
 
@@ -2719,6 +3023,82 @@ func (ec *executionContext) fieldContext_Countersign_agents(_ context.Context, f
 		IsResolver: true,
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return ec.childFields_CountersignAgent(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Countersign_sessions(ctx context.Context, field graphql.CollectedField, obj *model.Countersign) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Countersign_sessions(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Countersign().Sessions(ctx, obj, fc.Args["all"].(*bool))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.CountersignSession) graphql.Marshaler {
+			return ec.marshalOCountersignSession2ᚕᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignSessionᚄ(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Countersign_sessions(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Countersign",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CountersignSession(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Countersign_sessions_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Countersign_links(ctx context.Context, field graphql.CollectedField, obj *model.Countersign) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Countersign_links(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.Countersign().Links(ctx, obj)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.CountersignLink) graphql.Marshaler {
+			return ec.marshalOCountersignLink2ᚕᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignLinkᚄ(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Countersign_links(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Countersign",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CountersignLink(ctx, field)
 		},
 	}
 	return fc, nil
@@ -3131,6 +3511,305 @@ func (ec *executionContext) fieldContext_CountersignAuditEvent_payload(_ context
 	return graphql.NewScalarFieldContext("CountersignAuditEvent", field, false, false, errors.New("field of type JSON does not have child fields"))
 }
 
+func (ec *executionContext) _CountersignLink_a(ctx context.Context, field graphql.CollectedField, obj *model.CountersignLink) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountersignLink_a(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.A, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CountersignLink_a(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CountersignLink", field, false, false, errors.New("field of type ID does not have child fields"))
+}
+
+func (ec *executionContext) _CountersignLink_b(ctx context.Context, field graphql.CollectedField, obj *model.CountersignLink) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountersignLink_b(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.B, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CountersignLink_b(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CountersignLink", field, false, false, errors.New("field of type ID does not have child fields"))
+}
+
+func (ec *executionContext) _CountersignLink_how(ctx context.Context, field graphql.CollectedField, obj *model.CountersignLink) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountersignLink_how(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.How, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v model.CountersignLinkKind) graphql.Marshaler {
+			return ec.marshalNCountersignLinkKind2githubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignLinkKind(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CountersignLink_how(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CountersignLink", field, false, false, errors.New("field of type CountersignLinkKind does not have child fields"))
+}
+
+func (ec *executionContext) _CountersignLink_by(ctx context.Context, field graphql.CollectedField, obj *model.CountersignLink) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountersignLink_by(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.By, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CountersignLink_by(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CountersignLink", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _CountersignLink_at(ctx context.Context, field graphql.CollectedField, obj *model.CountersignLink) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountersignLink_at(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.At, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *time.Time) graphql.Marshaler {
+			return ec.marshalODateTime2ᚖtimeᚐTime(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CountersignLink_at(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CountersignLink", field, false, false, errors.New("field of type DateTime does not have child fields"))
+}
+
+func (ec *executionContext) _CountersignSession_id(ctx context.Context, field graphql.CollectedField, obj *model.CountersignSession) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountersignSession_id(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CountersignSession_id(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CountersignSession", field, false, false, errors.New("field of type ID does not have child fields"))
+}
+
+func (ec *executionContext) _CountersignSession_person(ctx context.Context, field graphql.CollectedField, obj *model.CountersignSession) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountersignSession_person(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Person, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CountersignSession_person(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CountersignSession", field, false, false, errors.New("field of type ID does not have child fields"))
+}
+
+func (ec *executionContext) _CountersignSession_client(ctx context.Context, field graphql.CollectedField, obj *model.CountersignSession) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountersignSession_client(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Client, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CountersignSession_client(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CountersignSession", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _CountersignSession_createdAt(ctx context.Context, field graphql.CollectedField, obj *model.CountersignSession) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountersignSession_createdAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.CreatedAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CountersignSession_createdAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CountersignSession", field, false, false, errors.New("field of type DateTime does not have child fields"))
+}
+
+func (ec *executionContext) _CountersignSession_lastUsedAt(ctx context.Context, field graphql.CollectedField, obj *model.CountersignSession) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountersignSession_lastUsedAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.LastUsedAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CountersignSession_lastUsedAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CountersignSession", field, false, false, errors.New("field of type DateTime does not have child fields"))
+}
+
+func (ec *executionContext) _CountersignSession_expiresAt(ctx context.Context, field graphql.CollectedField, obj *model.CountersignSession) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountersignSession_expiresAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ExpiresAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CountersignSession_expiresAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CountersignSession", field, false, false, errors.New("field of type DateTime does not have child fields"))
+}
+
+func (ec *executionContext) _CountersignSession_signedInAt(ctx context.Context, field graphql.CollectedField, obj *model.CountersignSession) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountersignSession_signedInAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.SignedInAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *time.Time) graphql.Marshaler {
+			return ec.marshalODateTime2ᚖtimeᚐTime(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CountersignSession_signedInAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CountersignSession", field, false, false, errors.New("field of type DateTime does not have child fields"))
+}
+
+func (ec *executionContext) _CountersignSession_current(ctx context.Context, field graphql.CollectedField, obj *model.CountersignSession) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountersignSession_current(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Current, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v bool) graphql.Marshaler {
+			return ec.marshalNBoolean2bool(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CountersignSession_current(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CountersignSession", field, false, false, errors.New("field of type Boolean does not have child fields"))
+}
+
 func (ec *executionContext) _CountersignSource_name(ctx context.Context, field graphql.CollectedField, obj *model.CountersignSource) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -3481,6 +4160,138 @@ func (ec *executionContext) fieldContext_Mutation_countersignResumeAgent(ctx con
 	}()
 	ctx = graphql.WithFieldContext(ctx, fc)
 	if fc.Args, err = ec.field_Mutation_countersignResumeAgent_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_countersignRevokeSession(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_countersignRevokeSession(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().CountersignRevokeSession(ctx, fc.Args["id"].(string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.CountersignSession) graphql.Marshaler {
+			return ec.marshalOCountersignSession2ᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignSession(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_countersignRevokeSession(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CountersignSession(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_countersignRevokeSession_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_countersignLinkAccounts(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_countersignLinkAccounts(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().CountersignLinkAccounts(ctx, fc.Args["ids"].([]string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.CountersignLink) graphql.Marshaler {
+			return ec.marshalOCountersignLink2ᚕᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignLinkᚄ(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_countersignLinkAccounts(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CountersignLink(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_countersignLinkAccounts_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_countersignUnlinkAccounts(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_countersignUnlinkAccounts(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().CountersignUnlinkAccounts(ctx, fc.Args["a"].(string), fc.Args["b"].(string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.CountersignLink) graphql.Marshaler {
+			return ec.marshalOCountersignLink2ᚕᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignLinkᚄ(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_countersignUnlinkAccounts(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CountersignLink(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_countersignUnlinkAccounts_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
 		ec.Error(ctx, err)
 		return fc, err
 	}
@@ -8010,6 +8821,82 @@ func (ec *executionContext) _Countersign(ctx context.Context, sel ast.SelectionS
 			}
 
 			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
+		case "sessions":
+			field := field
+
+			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+				defer func() {
+					if r := recover(); r != nil {
+						ec.Error(ctx, ec.Recover(ctx, r))
+					}
+				}()
+				res = ec._Countersign_sessions(ctx, field, obj)
+				if res == graphql.RequiredNull {
+					atomic.AddUint32(&fs.Invalids, 1)
+				}
+				return res
+			}
+
+			if field.IsDeferred() {
+				deferredFieldSet.AddField(field)
+				fieldIndex := len(deferredFieldSet.Values) - 1
+				deferredFieldSet.Concurrently(fieldIndex, func(ctx context.Context) graphql.Marshaler {
+					return innerFunc(ctx, deferredFieldSet)
+				})
+
+				for _, deferrable := range field.Deferrables {
+					view, ok := deferLabelToView[deferrable.Label]
+					if !ok {
+						view = deferredFieldSet.NewView()
+						deferLabelToView[deferrable.Label] = view
+					}
+					view.AddIndices(fieldIndex)
+				}
+
+				// don't run the out.Concurrently() call below
+				out.Values[i] = graphql.Null
+				continue
+			}
+
+			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
+		case "links":
+			field := field
+
+			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+				defer func() {
+					if r := recover(); r != nil {
+						ec.Error(ctx, ec.Recover(ctx, r))
+					}
+				}()
+				res = ec._Countersign_links(ctx, field, obj)
+				if res == graphql.RequiredNull {
+					atomic.AddUint32(&fs.Invalids, 1)
+				}
+				return res
+			}
+
+			if field.IsDeferred() {
+				deferredFieldSet.AddField(field)
+				fieldIndex := len(deferredFieldSet.Values) - 1
+				deferredFieldSet.Concurrently(fieldIndex, func(ctx context.Context) graphql.Marshaler {
+					return innerFunc(ctx, deferredFieldSet)
+				})
+
+				for _, deferrable := range field.Deferrables {
+					view, ok := deferLabelToView[deferrable.Label]
+					if !ok {
+						view = deferredFieldSet.NewView()
+						deferLabelToView[deferrable.Label] = view
+					}
+					view.AddIndices(fieldIndex)
+				}
+
+				// don't run the out.Concurrently() call below
+				out.Values[i] = graphql.Null
+				continue
+			}
+
+			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
 		case "audit":
 			field := field
 
@@ -8243,6 +9130,137 @@ func (ec *executionContext) _CountersignAuditEvent(ctx context.Context, sel ast.
 	return out
 }
 
+var countersignLinkImplementors = []string{"CountersignLink"}
+
+func (ec *executionContext) _CountersignLink(ctx context.Context, sel ast.SelectionSet, obj *model.CountersignLink) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, countersignLinkImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferredFieldSet := graphql.NewFieldSet(nil)
+	deferLabelToView := make(map[string]*graphql.FieldSetView)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("CountersignLink")
+		case "a":
+			out.Values[i] = ec._CountersignLink_a(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "b":
+			out.Values[i] = ec._CountersignLink_b(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "how":
+			out.Values[i] = ec._CountersignLink_how(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "by":
+			out.Values[i] = ec._CountersignLink_by(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "at":
+			out.Values[i] = ec._CountersignLink_at(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
+
+	ec.ProcessDeferredGroup(graphql.DeferredGroup{
+		Defers:   deferLabelToView,
+		Path:     graphql.GetPath(ctx),
+		FieldSet: deferredFieldSet,
+		Context:  ctx,
+	})
+
+	return out
+}
+
+var countersignSessionImplementors = []string{"CountersignSession"}
+
+func (ec *executionContext) _CountersignSession(ctx context.Context, sel ast.SelectionSet, obj *model.CountersignSession) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, countersignSessionImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferredFieldSet := graphql.NewFieldSet(nil)
+	deferLabelToView := make(map[string]*graphql.FieldSetView)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("CountersignSession")
+		case "id":
+			out.Values[i] = ec._CountersignSession_id(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "person":
+			out.Values[i] = ec._CountersignSession_person(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "client":
+			out.Values[i] = ec._CountersignSession_client(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "createdAt":
+			out.Values[i] = ec._CountersignSession_createdAt(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "lastUsedAt":
+			out.Values[i] = ec._CountersignSession_lastUsedAt(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "expiresAt":
+			out.Values[i] = ec._CountersignSession_expiresAt(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "signedInAt":
+			out.Values[i] = ec._CountersignSession_signedInAt(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "current":
+			out.Values[i] = ec._CountersignSession_current(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
+
+	ec.ProcessDeferredGroup(graphql.DeferredGroup{
+		Defers:   deferLabelToView,
+		Path:     graphql.GetPath(ctx),
+		FieldSet: deferredFieldSet,
+		Context:  ctx,
+	})
+
+	return out
+}
+
 var countersignSourceImplementors = []string{"CountersignSource"}
 
 func (ec *executionContext) _CountersignSource(ctx context.Context, sel ast.SelectionSet, obj *model.CountersignSource) graphql.Marshaler {
@@ -8354,6 +9372,27 @@ func (ec *executionContext) _Mutation(ctx context.Context, sel ast.SelectionSet)
 		case "countersignResumeAgent":
 			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
 				return ec._Mutation_countersignResumeAgent(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "countersignRevokeSession":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_countersignRevokeSession(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "countersignLinkAccounts":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_countersignLinkAccounts(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "countersignUnlinkAccounts":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_countersignUnlinkAccounts(ctx, field)
 			})
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
@@ -10393,6 +11432,36 @@ func (ec *executionContext) marshalNCountersignAuditEvent2ᚖgithubᚗcomᚋcoun
 	return ec._CountersignAuditEvent(ctx, sel, v)
 }
 
+func (ec *executionContext) marshalNCountersignLink2ᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignLink(ctx context.Context, sel ast.SelectionSet, v *model.CountersignLink) graphql.Marshaler {
+	if v == nil {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+		return graphql.Null
+	}
+	return ec._CountersignLink(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalNCountersignLinkKind2githubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignLinkKind(ctx context.Context, v any) (model.CountersignLinkKind, error) {
+	var res model.CountersignLinkKind
+	err := res.UnmarshalGQL(v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNCountersignLinkKind2githubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignLinkKind(ctx context.Context, sel ast.SelectionSet, v model.CountersignLinkKind) graphql.Marshaler {
+	return v
+}
+
+func (ec *executionContext) marshalNCountersignSession2ᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignSession(ctx context.Context, sel ast.SelectionSet, v *model.CountersignSession) graphql.Marshaler {
+	if v == nil {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+		return graphql.Null
+	}
+	return ec._CountersignSession(ctx, sel, v)
+}
+
 func (ec *executionContext) marshalNCountersignSource2ᚕᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignSourceᚄ(ctx context.Context, sel ast.SelectionSet, v []*model.CountersignSource) graphql.Marshaler {
 	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
 		fc := graphql.GetFieldContext(ctx)
@@ -10474,6 +11543,35 @@ func (ec *executionContext) marshalNID2string(ctx context.Context, sel ast.Selec
 		}
 	}
 	return res
+}
+
+func (ec *executionContext) unmarshalNID2ᚕstringᚄ(ctx context.Context, v any) ([]string, error) {
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]string, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = ec.unmarshalNID2string(ctx, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+func (ec *executionContext) marshalNID2ᚕstringᚄ(ctx context.Context, sel ast.SelectionSet, v []string) graphql.Marshaler {
+	ret := make(graphql.Array, len(v))
+	for i := range v {
+		ret[i] = ec.marshalNID2string(ctx, sel, v[i])
+	}
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
 }
 
 func (ec *executionContext) unmarshalNInt2int(ctx context.Context, v any) (int, error) {
@@ -11116,6 +12214,51 @@ func (ec *executionContext) marshalOCountersignAuditConnection2ᚖgithubᚗcom�
 		return graphql.Null
 	}
 	return ec._CountersignAuditConnection(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOCountersignLink2ᚕᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignLinkᚄ(ctx context.Context, sel ast.SelectionSet, v []*model.CountersignLink) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNCountersignLink2ᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignLink(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalOCountersignSession2ᚕᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignSessionᚄ(ctx context.Context, sel ast.SelectionSet, v []*model.CountersignSession) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNCountersignSession2ᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignSession(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalOCountersignSession2ᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignSession(ctx context.Context, sel ast.SelectionSet, v *model.CountersignSession) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._CountersignSession(ctx, sel, v)
 }
 
 func (ec *executionContext) unmarshalODateTime2ᚖtimeᚐTime(ctx context.Context, v any) (*time.Time, error) {

@@ -16,6 +16,10 @@ import (
 type Countersign struct {
 	Sources []*CountersignSource `json:"sources"`
 	Agents  []*CountersignAgent  `json:"agents,omitempty"`
+	// Sign-ins that still work, newest first: the caller's own; everybody's for an administrator who asks for all.
+	Sessions []*CountersignSession `json:"sessions,omitempty"`
+	// Accounts of one person, for an administrator.
+	Links []*CountersignLink `json:"links,omitempty"`
 	// Audit events, newest first.
 	Audit *CountersignAuditConnection `json:"audit,omitempty"`
 }
@@ -43,6 +47,32 @@ type CountersignAuditEvent struct {
 	To       *string         `json:"to,omitempty"`
 	Hash     *string         `json:"hash,omitempty"`
 	Payload  json.RawMessage `json:"payload,omitempty"`
+}
+
+// Two accounts of one person.
+type CountersignLink struct {
+	A   string              `json:"a"`
+	B   string              `json:"b"`
+	How CountersignLinkKind `json:"how"`
+	// The administrator who said so.
+	By *string    `json:"by,omitempty"`
+	At *time.Time `json:"at,omitempty"`
+}
+
+// A person's sign-in.
+type CountersignSession struct {
+	ID string `json:"id"`
+	// The person's account.
+	Person string `json:"person"`
+	// The browser or program, as it called itself.
+	Client     *string   `json:"client,omitempty"`
+	CreatedAt  time.Time `json:"createdAt"`
+	LastUsedAt time.Time `json:"lastUsedAt"`
+	ExpiresAt  time.Time `json:"expiresAt"`
+	// When the person last proved who they are; null where their provider does not say.
+	SignedInAt *time.Time `json:"signedInAt,omitempty"`
+	// The one that asks.
+	Current bool `json:"current"`
 }
 
 type CountersignSource struct {
@@ -367,6 +397,62 @@ func (e *ChangeKind) UnmarshalJSON(b []byte) error {
 }
 
 func (e ChangeKind) MarshalJSON() ([]byte, error) {
+	var buf bytes.Buffer
+	e.MarshalGQL(&buf)
+	return buf.Bytes(), nil
+}
+
+// EMAIL: a provider says that one has the verified e-mail address of the other.
+type CountersignLinkKind string
+
+const (
+	CountersignLinkKindEmail         CountersignLinkKind = "EMAIL"
+	CountersignLinkKindAdministrator CountersignLinkKind = "ADMINISTRATOR"
+)
+
+var AllCountersignLinkKind = []CountersignLinkKind{
+	CountersignLinkKindEmail,
+	CountersignLinkKindAdministrator,
+}
+
+func (e CountersignLinkKind) IsValid() bool {
+	switch e {
+	case CountersignLinkKindEmail, CountersignLinkKindAdministrator:
+		return true
+	}
+	return false
+}
+
+func (e CountersignLinkKind) String() string {
+	return string(e)
+}
+
+func (e *CountersignLinkKind) UnmarshalGQL(v any) error {
+	str, ok := v.(string)
+	if !ok {
+		return fmt.Errorf("enums must be strings")
+	}
+
+	*e = CountersignLinkKind(str)
+	if !e.IsValid() {
+		return fmt.Errorf("%s is not a valid CountersignLinkKind", str)
+	}
+	return nil
+}
+
+func (e CountersignLinkKind) MarshalGQL(w io.Writer) {
+	fmt.Fprint(w, strconv.Quote(e.String()))
+}
+
+func (e *CountersignLinkKind) UnmarshalJSON(b []byte) error {
+	s, err := strconv.Unquote(string(b))
+	if err != nil {
+		return err
+	}
+	return e.UnmarshalGQL(s)
+}
+
+func (e CountersignLinkKind) MarshalJSON() ([]byte, error) {
 	var buf bytes.Buffer
 	e.MarshalGQL(&buf)
 	return buf.Bytes(), nil

@@ -258,12 +258,13 @@ func (s *Service) personOf(r *Record, now time.Time) (*policy.Principal, time.Ti
 	p := &policy.Principal{ID: r.ID, Kind: r.Kind, Name: r.Name, Tenant: r.Tenant, Claims: map[string]connectors.Value{}, Owner: r.Owner}
 	asOf := now
 	for _, g := range r.Grants {
-		if g.Provider == LocalProvider {
-			if !s.cfg.LocalUsers && r.Kind == policy.Human {
+		if !s.counts(r, g) {
+			continue
+		}
+		if g.Provider != LocalProvider {
+			if asOf = earlier(asOf, g.AsOf); now.Sub(g.AsOf) > s.cfg.MaxAge {
 				continue
 			}
-		} else if asOf = earlier(asOf, g.AsOf); s.issuers[g.Provider] == nil || now.Sub(g.AsOf) > s.cfg.MaxAge {
-			continue
 		}
 		for _, role := range g.Roles {
 			if !slices.Contains(p.Roles, role) {
@@ -276,6 +277,14 @@ func (s *Service) personOf(r *Record, now time.Time) (*policy.Principal, time.Ti
 	}
 	slices.Sort(p.Roles)
 	return p, asOf
+}
+
+// counts tells whether a provider's word counts at all, age aside.
+func (s *Service) counts(r *Record, g Grant) bool {
+	if g.Provider == LocalProvider {
+		return s.cfg.LocalUsers || r.Kind != policy.Human
+	}
+	return s.issuers[g.Provider] != nil
 }
 
 func earlier(a, b time.Time) time.Time {

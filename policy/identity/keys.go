@@ -117,10 +117,41 @@ func (s *Service) Credentials(ctx context.Context, tenant string, kind Credentia
 	}
 	out := make([]CredentialInfo, 0, len(rows))
 	for _, c := range rows {
-		out = append(out, CredentialInfo{ID: c.ID, Kind: c.Kind, Principal: c.Principal, For: c.For, Label: c.Label, CreatedAt: c.CreatedAt,
-			CreatedBy: c.CreatedBy, ExpiresAt: c.ExpiresAt, LastUsedAt: c.LastUsedAt, RevokedAt: c.RevokedAt, Live: c.live(now)})
+		out = append(out, infoOf(c, now))
 	}
 	return out, nil
+}
+
+// A SessionInfo is a sign-in that still works.
+type SessionInfo struct {
+	CredentialInfo
+	// SignedInAt is when the person last proved who they are; zero: not known.
+	SignedInAt time.Time
+}
+
+// Sessions lists the sign-ins that still work, the newest first. An empty
+// principal is everybody.
+func (s *Service) Sessions(ctx context.Context, tenant, principal string) ([]SessionInfo, error) {
+	now, err := s.store.Now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.store.Credentials(ctx, tenantOf(tenant), Filter{Kind: KindSession, Principal: principal})
+	if err != nil {
+		return nil, err
+	}
+	var out []SessionInfo
+	for _, c := range rows {
+		if c.live(now) && now.Sub(c.LastUsedAt) < s.cfg.Sessions.Idle && now.Sub(c.CreatedAt) < s.cfg.Sessions.Max {
+			out = append(out, SessionInfo{CredentialInfo: infoOf(c, now), SignedInAt: c.SignedInAt})
+		}
+	}
+	return out, nil
+}
+
+func infoOf(c *Credential, now time.Time) CredentialInfo {
+	return CredentialInfo{ID: c.ID, Kind: c.Kind, Principal: c.Principal, For: c.For, Label: c.Label, CreatedAt: c.CreatedAt,
+		CreatedBy: c.CreatedBy, ExpiresAt: c.ExpiresAt, LastUsedAt: c.LastUsedAt, RevokedAt: c.RevokedAt, Live: c.live(now)}
 }
 
 // Revoke ends a credential by its id: at once on this node, within a second on

@@ -65,7 +65,8 @@ func (s *Service) LinkAccounts(ctx context.Context, by *policy.Principal, tenant
 
 // UnlinkAccounts takes back, by an administrator, that two accounts are of one
 // person. CodeNotFound where no link is between them; CodeForbidden where a
-// provider says it: they share a verified address.
+// provider says it (they share a verified address), and where it is about
+// oneself: who was one person with somebody could approve what they proposed.
 func (s *Service) UnlinkAccounts(ctx context.Context, by *policy.Principal, tenant, a, b string) error {
 	tenant = tenantOf(tenant)
 	links, err := s.store.Bonds(ctx, tenant)
@@ -78,6 +79,15 @@ func (s *Service) UnlinkAccounts(ctx context.Context, by *policy.Principal, tena
 	}
 	if links[i].How != LinkByAdministrator {
 		return connectors.Errorf(connectors.CodeForbidden, "their provider says that %s and %s are of one person", a, b)
+	}
+	if by != nil {
+		same, err := s.store.Persons(ctx, tenant, []string{a, b, by.ID})
+		if err != nil {
+			return err
+		}
+		if same[by.ID] == same[a] || same[by.ID] == same[b] {
+			return connectors.Errorf(connectors.CodeForbidden, "another administrator has to do that: these are accounts of yours")
+		}
 	}
 	return s.store.SaveIdentity(ctx, Change{Unbonds: links[i : i+1], Notes: []Note{{Kind: "identity.unlinked", Tenant: tenant, Subject: b, By: by, Details: map[string]string{"from": a}}}})
 }
