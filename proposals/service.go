@@ -155,6 +155,15 @@ func (s *Service) stand(ctx context.Context, tenant string) (*ground, error) {
 	if g.ctl, err = s.cfg.Store.Control(ctx, tenant); err != nil {
 		return nil, err
 	}
+	if g.ctl.PolicyVersion == "" {
+		// A tenant that is here for the first time.
+		if err := s.PolicyLoaded(ctx, tenant); err != nil {
+			return nil, err
+		}
+		if g.ctl, err = s.cfg.Store.Control(ctx, tenant); err != nil {
+			return nil, err
+		}
+	}
 	if g.ctl.PolicyVersion != g.az.Version() {
 		e := connectors.Errorf(connectors.CodeUpstreamUnavailable, "the policy is being loaded: try again")
 		e.RetryAfter = time.Second

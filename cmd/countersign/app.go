@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -292,8 +293,14 @@ func (a *app) scheme() string {
 func (a *app) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if err := a.service.PolicyLoaded(ctx, policy.DefaultTenant); err != nil {
-		return fmt.Errorf("the store refused the policy's version: %w", err)
+	tenants, err := a.tenants(ctx)
+	if err != nil {
+		return err
+	}
+	for _, tenant := range tenants {
+		if err := a.service.PolicyLoaded(ctx, tenant); err != nil {
+			return fmt.Errorf("the store refused the policy's version: %w", err)
+		}
 	}
 	if err := a.recover(ctx); err != nil {
 		return fmt.Errorf("the store was restored from an older backup, and what may have been done since could not be told: %w", err)
@@ -319,7 +326,6 @@ func (a *app) run(ctx context.Context) error {
 	server := newServer(a.cfg, a.gateway, a.log)
 	failed := make(chan error, 1)
 	wg.Go(func() { failed <- serveOn(server, a.listener, a.tls) })
-	var err error
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
@@ -339,6 +345,18 @@ func (a *app) run(ctx context.Context) error {
 	return err
 }
 
+// tenants are those that the store knows, and the default one.
+func (a *app) tenants(ctx context.Context) ([]string, error) {
+	known, err := a.store.Tenants(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("the store cannot be read: %w", err)
+	}
+	if !slices.Contains(known, policy.DefaultTenant) {
+		known = append(known, policy.DefaultTenant)
+	}
+	return known, nil
+}
+
 // keyRetention is how long a system remembers an idempotency key; 0: the
 // default.
 func (a *app) keyRetention(source, object string) time.Duration {
@@ -351,9 +369,17 @@ func (a *app) recover(ctx context.Context) error {
 	if !a.store.Restored() {
 		return nil
 	}
-	n, err := a.service.Restored(ctx, policy.DefaultTenant, a.keyRetention)
+	tenants, err := a.tenants(ctx)
 	if err != nil {
 		return err
+	}
+	n := 0
+	for _, tenant := range tenants {
+		some, err := a.service.Restored(ctx, tenant, a.keyRetention)
+		if err != nil {
+			return err
+		}
+		n += some
 	}
 	a.log.Warn("the store was restored from an older backup: what was approved then, and cannot be sent twice, is of unknown outcome until a person settles it", "unknown", n)
 	a.restored = fmt.Sprintf("restored from an older backup; %d proposals became OUTCOME_UNKNOWN", n)

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 
+	"github.com/countersign/countersign/connectors"
 	"github.com/countersign/countersign/policy/identity"
 )
 
@@ -97,6 +98,9 @@ func (g *Gateway) signInFailed(w http.ResponseWriter, r *http.Request, err error
 	p := identity.ProblemUnavailable
 	if errors.As(err, &known) {
 		p = known.Problem
+		if g.cfg.Audit != nil && p != identity.ProblemUnavailable {
+			g.refusedEvent(kindSignInFailed, "unknown", r, connectors.CodeUnauthenticated)
+		}
 		g.cfg.Log.InfoContext(r.Context(), "a sign-in at a provider came to nothing", "problem", string(p), "cause", known.Cause)
 	} else {
 		g.cfg.Log.ErrorContext(r.Context(), "sign-in failed", "error", err, "cause", errors.Unwrap(err))

@@ -163,8 +163,16 @@ func (s *Service) BeginSignIn(ctx context.Context, in Start) (*Started, error) {
 	if s.github == nil || v != s.github.verifier {
 		options = append(options, oidc.Nonce(derived("nonce", token)), oauth2.SetAuthURLParam("max_age", strconv.Itoa(int(s.cfg.Sessions.Max.Seconds()))))
 	}
+	var prompt []string
 	if in.Fresh {
-		options = append(options, oauth2.SetAuthURLParam("prompt", "login"), oauth2.SetAuthURLParam("max_age", strconv.Itoa(int(s.cfg.Sessions.Fresh.Seconds()))))
+		prompt = append(prompt, "login")
+		options = append(options, oauth2.SetAuthURLParam("max_age", strconv.Itoa(int(s.cfg.Sessions.Fresh.Seconds()))))
+	}
+	if slices.Contains(v.Flow.Scopes, oidc.ScopeOfflineAccess) {
+		prompt = append(prompt, "consent") // without it, providers give no refresh token
+	}
+	if len(prompt) > 0 {
+		options = append(options, oauth2.SetAuthURLParam("prompt", strings.Join(prompt, " ")))
 	}
 	return &Started{URL: config.AuthCodeURL(derived("state", token), options...), Token: token}, nil
 }

@@ -40,7 +40,7 @@ const password = "correct horse battery"
 // A house is a service over a real store with a clock of its own.
 type house struct {
 	*identity.Service
-	t     *testing.T
+	t     testing.TB
 	store *store.Store
 	clock *clock
 }
@@ -54,7 +54,7 @@ func agents() map[string]identity.Agent {
 }
 
 // newHouse opens a store with lead and maria in it.
-func newHouse(t *testing.T, change func(*identity.Config), opts identity.Options) *house {
+func newHouse(t testing.TB, change func(*identity.Config), opts identity.Options) *house {
 	t.Helper()
 	h := &house{t: t, clock: newClock()}
 	var err error
@@ -117,14 +117,14 @@ func (h *house) mustBe(bearer, id string) *policy.Principal {
 	return p
 }
 
-func wantCode(t *testing.T, err error, code connectors.Code) {
+func wantCode(t testing.TB, err error, code connectors.Code) {
 	t.Helper()
 	if connectors.CodeOf(err) != code {
 		t.Fatalf("got %v, want %s", err, code)
 	}
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -36,13 +36,29 @@ type issuer struct {
 	keys    map[string]crypto.Signer
 	fetched int
 	down    bool
+	// token answers the token endpoint, info is what userinfo says.
+	token func(*http.Request) (int, map[string]any)
+	info  map[string]any
 }
 
-func newIssuer(t *testing.T) *issuer {
+func newIssuer(t testing.TB) *issuer {
 	i := &issuer{keys: map[string]crypto.Signer{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/.well-known/openid-configuration", func(w http.ResponseWriter, r *http.Request) {
-		i.answer(w, map[string]any{"issuer": i.URL, "jwks_uri": i.URL + "/keys", "authorization_endpoint": i.URL, "token_endpoint": i.URL})
+		i.answer(w, map[string]any{"issuer": i.URL, "jwks_uri": i.URL + "/keys", "authorization_endpoint": i.URL + "/authorize", "token_endpoint": i.URL + "/token", "userinfo_endpoint": i.URL + "/userinfo"})
+	})
+	mux.HandleFunc("POST /token", func(w http.ResponseWriter, r *http.Request) {
+		status, answer := i.token(r)
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(answer)
+	})
+	mux.HandleFunc("GET /userinfo", func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer access" {
+			http.Error(w, "whose?", http.StatusUnauthorized)
+			return
+		}
+		i.answer(w, i.info)
 	})
 	mux.HandleFunc("/keys", func(w http.ResponseWriter, r *http.Request) {
 		i.mu.Lock()
@@ -96,14 +112,14 @@ func (i *issuer) fail(down bool) {
 	i.down = down
 }
 
-func rsaKey(t *testing.T) *rsa.PrivateKey {
+func rsaKey(t testing.TB) *rsa.PrivateKey {
 	t.Helper()
 	k, err := rsa.GenerateKey(rand.Reader, 2048)
 	must(t, err)
 	return k
 }
 
-func sign(t *testing.T, method jwt.SigningMethod, kid string, key any, claims jwt.MapClaims) string {
+func sign(t testing.TB, method jwt.SigningMethod, kid string, key any, claims jwt.MapClaims) string {
 	t.Helper()
 	token := jwt.NewWithClaims(method, claims)
 	if kid != "" {
@@ -346,4 +362,56 @@ func TestJWTByMail(t *testing.T) {
 	if p, err := who(other); err != nil || p.Tenant != "other" {
 		t.Fatalf("%+v %v", p, err)
 	}
+}
+
+// TestKnownTokens: a token is verified once, and again when its issuer gave up
+// one of its keys or it is over.
+func TestKnownTokens(t *testing.T) {
+	i := newIssuer(t)
+	key, second := rsaKey(t), rsaKey(t)
+	i.set(func(m map[string]crypto.Signer) { m["k1"], m["k2"] = key, second })
+	h := newHouse(t, config(i), identity.Options{})
+	token := sign(t, jwt.SigningMethodRS256, "k1", key, claims(i, h.clock, jwt.MapClaims{"exp": h.clock.now().Add(time.Hour).Unix()}))
+	_, err := h.who(token)
+	must(t, err)
+	// The issuer is away: what is known is believed, until it is over.
+	i.fail(true)
+	h.clock.pass(30 * time.Minute)
+	_, err = h.who(token)
+	must(t, err)
+	i.fail(false)
+	i.set(func(m map[string]crypto.Signer) { delete(m, "k1") })
+	h.clock.pass(11 * time.Minute)
+	_, err = h.who(token)
+	wantCode(t, err, connectors.CodeUnauthenticated)
+}
+
+// BenchmarkJWT is the check of a token: seen within the second (warm), and verified
+// before and looked at in the store again (known).
+func BenchmarkJWT(b *testing.B) {
+	i := newIssuer(b)
+	key := rsaKey(b)
+	i.set(func(m map[string]crypto.Signer) { m["k1"] = key })
+	h := newHouse(b, config(i), identity.Options{})
+	token := sign(b, jwt.SigningMethodRS256, "k1", key, claims(i, h.clock, jwt.MapClaims{"exp": h.clock.now().Add(1e6 * time.Hour).Unix()}))
+	check := func(b *testing.B) {
+		if _, err := h.who(token); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.Run("warm", func(b *testing.B) {
+		check(b)
+		b.ReportAllocs()
+		for b.Loop() {
+			check(b)
+		}
+	})
+	b.Run("known", func(b *testing.B) {
+		check(b)
+		b.ReportAllocs()
+		for b.Loop() {
+			h.clock.pass(time.Second)
+			check(b)
+		}
+	})
 }

@@ -145,6 +145,15 @@ func (d *directory) Current(_ context.Context, _, id string) (*policy.Principal,
 	return nil, time.Time{}, connectors.Errorf(connectors.CodeForbidden, "the tests know nobody called %s", id)
 }
 
+// Persons implements policy.Directory: in a test nobody has two accounts.
+func (d *directory) Persons(_ context.Context, _ string, ids []string) (map[string]string, error) {
+	out := make(map[string]string, len(ids))
+	for _, id := range ids {
+		out[id] = id
+	}
+	return out, nil
+}
+
 // Holders implements policy.Directory.
 func (d *directory) Holders(_ context.Context, _ string, roles []string) ([]string, error) {
 	var out []string
