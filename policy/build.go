@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"encoding/binary"
 	"slices"
 	"sort"
 )
@@ -9,7 +10,8 @@ import (
 type grant struct {
 	line   *line
 	target *target
-	role   int // position among the expanded roles
+	role   int // tells the roles of one person and object apart
+	at     int // position of target among the line's
 	rank   int
 	effect Effect
 	where  *clause
@@ -72,7 +74,7 @@ func (e *Engine) View(p *Principal) *View {
 // each of them covers.
 func (e *Engine) build(chain []*Principal, roles [][]string) *View {
 	v := &View{PolicyVersion: e.version, Kind: chain[0].Kind, Roles: roles[0],
-		Objects: map[string]*Access{}, lines: map[string][]viewLine{}, names: e.names}
+		names: e.names}
 	v.CanDecide = v.Kind == Human && len(chain) == 1
 	table := newParamTable()
 	people := make([]map[int32]*grants, len(chain))
@@ -87,6 +89,7 @@ func (e *Engine) build(chain []*Principal, roles [][]string) *View {
 		objects = append(objects, o)
 	}
 	sort.Slice(objects, func(i, j int) bool { return objects[i] < objects[j] })
+	v.Objects = make(map[string]*Access, len(objects))
 	h := newHasher(v, e)
 	for _, o := range objects {
 		each := make([]*grants, len(people))
@@ -99,14 +102,19 @@ func (e *Engine) build(chain []*Principal, roles [][]string) *View {
 		if each == nil {
 			continue
 		}
-		object := &e.names.objects[o]
-		a := &objectBuilder{object: object, people: each, table: table, hash: h}
-		access := a.access(v.CanDecide)
+		key := accessKey(o, v.CanDecide, each, table)
+		access := e.shared.get(key)
 		if access == nil {
-			continue
+			a := &objectBuilder{object: &e.names.objects[o], people: each, table: table, hash: newObjectHasher()}
+			if access = a.access(v.CanDecide); access == nil {
+				continue
+			}
+			access.lines = linesOf(each)
+			access.shape, access.authority = a.hash.sums()
+			e.shared.put(key, access)
 		}
-		v.Objects[object.Name] = access
-		v.lines[object.Name] = linesOf(each)
+		v.Objects[access.Object] = access
+		h.object(access)
 	}
 	v.Params = table.params
 	h.finish(v)
@@ -118,16 +126,16 @@ func (e *Engine) walk(roles []string, table *paramTable) map[int32]*grants {
 	out := map[int32]*grants{}
 	for i, role := range roles {
 		for _, ln := range e.byRole[role] {
-			for _, t := range ln.targets {
-				t.each(func(o int32) { e.grant(out, ln, t, o, i, table) })
+			for at, t := range ln.targets {
+				t.each(func(o int32) { e.grant(out, grant{line: ln, target: t, at: at, role: i}, o, table) })
 			}
 		}
 	}
 	return out
 }
 
-func (e *Engine) grant(out map[int32]*grants, ln *line, t *target, o int32, role int, table *paramTable) {
-	object := &e.names.objects[o]
+func (e *Engine) grant(out map[int32]*grants, entry grant, o int32, table *paramTable) {
+	object, ln := &e.names.objects[o], entry.line
 	if ln.acts&object.offered() == 0 {
 		return
 	}
@@ -136,7 +144,7 @@ func (e *Engine) grant(out map[int32]*grants, ln *line, t *target, o int32, role
 		g = &grants{object: o}
 		out[o] = g
 	}
-	entry := grant{line: ln, target: t, role: role, rank: ln.rank(t), effect: ln.effect}
+	entry.rank, entry.effect = ln.rank(entry.target), ln.effect
 	if entry.effect == Propose && object.Function && object.Reads {
 		entry.effect = Allow // what only reads needs no proposal
 	}
@@ -165,7 +173,6 @@ type objectBuilder struct {
 func (a *objectBuilder) access(canDecide bool) *Access {
 	access := &Access{Object: a.object.Name}
 	offered := a.object.offered()
-	a.hash.object(a.object.Name)
 	if offered&bitRead != 0 {
 		access.Read = a.read()
 	}
@@ -215,23 +222,37 @@ func (a *objectBuilder) read() *ReadAccess {
 		rows = append(rows, parts[i].row)
 	}
 	row := allOf(rows...)
-	out := &ReadAccess{Row: row.condition(), Fields: map[string]Cell{}}
-	var shape []fieldShape
-	var cells []readCell
+	out := &ReadAccess{Row: row.condition(), Fields: make(map[string]Cell, len(a.object.Fields))}
+	// Most fields are covered by the same lines: what these come to is made once.
+	made := map[string]*fieldShape{}
+	var shape []*fieldShape
+	var key []byte
+	cells := make([]readCell, len(parts))
 	for f := range a.object.Fields {
-		cells = cells[:0]
+		key = key[:0]
 		for i := range parts {
-			if c, visible := parts[i].cells[int32(f)]; visible {
-				cells = append(cells, c)
+			at := parts[i].of[f]
+			if at < 0 {
+				break
 			}
+			cells[i] = parts[i].cells[at]
+			key = binary.AppendUvarint(key, uint64(at))
 		}
-		if len(cells) < len(parts) {
+		if slices.ContainsFunc(parts, func(p personRead) bool { return p.of[f] < 0 }) {
 			continue
 		}
-		cell := together(cells).within(row)
+		kept := made[string(key)]
+		if kept == nil {
+			cell := together(cells).within(row)
+			kept = &fieldShape{cell: cell.cell(), shape: cell.shape(), key: cell.key()}
+			made[string(key)] = kept
+		}
 		name := a.object.Fields[f].System
-		out.Fields[name] = cell.cell()
-		shape = append(shape, fieldShape{name, cell})
+		out.Fields[name] = kept.cell
+		kept.fields = append(kept.fields, name)
+		if len(kept.fields) == 1 {
+			shape = append(shape, kept)
+		}
 	}
 	if len(out.Fields) == 0 {
 		return nil
@@ -242,8 +263,10 @@ func (a *objectBuilder) read() *ReadAccess {
 }
 
 type personRead struct {
-	row   *clause
-	cells map[int32]readCell // by field
+	row *clause
+	// of gives, by field, the position in cells; -1: not shown at all.
+	of    []int
+	cells []readCell
 }
 
 func (a *objectBuilder) personRead(g *grants) personRead {
@@ -257,13 +280,41 @@ func (a *objectBuilder) personRead(g *grants) personRead {
 			hidden = append(hidden, d.where.not())
 		}
 	}
-	out := personRead{row: allOf(append(hidden, seen)...), cells: make(map[int32]readCell, len(a.object.Fields))}
+	out := personRead{row: allOf(append(hidden, seen)...), of: make([]int, len(a.object.Fields))}
+	made := map[string]int{}
+	var key []byte
 	for f := range a.object.Fields {
-		if c, ok := a.personCell(g, int32(f), seen); ok {
-			out.cells[int32(f)] = c
+		key = a.coverage(key[:0], g, int32(f))
+		at, ok := made[string(key)]
+		if !ok {
+			at = -1
+			if c, shown := a.personCell(g, int32(f), seen); shown {
+				at = len(out.cells)
+				out.cells = append(out.cells, c)
+			}
+			made[string(key)] = at
 		}
+		out.of[f] = at
 	}
 	return out
+}
+
+// coverage appends which of the lines cover the field, and how they mask it.
+func (a *objectBuilder) coverage(key []byte, g *grants, f int32) []byte {
+	secret := a.object.Fields[f].Secret
+	for i := range g.lets {
+		if l := &g.lets[i]; l.target.covers(g.object, f, secret, false) {
+			key = binary.AppendUvarint(key, uint64(i))
+			key = append(append(key, l.masks[f]...), 0)
+		}
+	}
+	key = append(key, '-')
+	for i := range g.denies {
+		if g.denies[i].target.covers(g.object, f, secret, true) {
+			key = binary.AppendUvarint(key, uint64(i))
+		}
+	}
+	return key
 }
 
 // personCell says where one field is shown: by the lines that cover it, as itself

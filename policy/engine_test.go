@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/countersign/countersign/connectors"
 	"github.com/countersign/countersign/policy"
 )
@@ -86,6 +88,7 @@ func TestParams(t *testing.T) {
 p, a, crm.customers, read, allow, {region: {eq: $claims.region}}
 p, a, crm.orders, read, allow, {and: [{status: {eq: $claims.status}} {region: {eq: $claims.region}}]}
 p, a, crm.notes, create, allow, , {set: {author: $principal.id}}
+p, Z, crm.employees, read, allow, {name: {eq: $claims.other}}
 `)
 	v := e.View(person("user:x", "a"))
 	want := []policy.Param{
@@ -96,11 +99,36 @@ p, a, crm.notes, create, allow, , {set: {author: $principal.id}}
 	if !reflect.DeepEqual(v.Params, want) {
 		t.Errorf("one table for all conditions: %v", v.Params)
 	}
-	// Conditions are copies: another view of the same lines has its own positions.
-	w := e.View(person("user:y", "a", "b"))
-	if w.Object("crm.customers").Read.Row == v.Object("crm.customers").Read.Row {
-		t.Error("two views share a condition")
+	// Views share what is the same to the last position, and nothing else.
+	if w := e.View(person("user:y", "a", "b")); w == v || w.Object("crm.customers") != v.Object("crm.customers") {
+		t.Error("a role without lines makes another access")
 	}
+	w := e.View(person("user:y", "a", "Z"))
+	claimed := func(v *policy.View) string { return conditionText(v.Object("crm.customers").Read.Row, v.Params) }
+	if w.Object("crm.customers") == v.Object("crm.customers") || claimed(w) != claimed(v) || w.Params[0].Name != "other" {
+		t.Errorf("a condition points elsewhere: %s, %s", claimed(v), claimed(w))
+	}
+	if w.Authority == v.Authority || w.Shape == v.Shape {
+		t.Error("another role's lines, the same hashes")
+	}
+}
+
+// TestSharedViews: a view of an engine that made many others is the view of one
+// that made none.
+func TestSharedViews(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		lines, e := genPolicy(t, []string{"allow", "allow", "propose", "deny"}, true)
+		for range rapid.IntRange(0, 4).Draw(t, "before") {
+			e.View(person("user:x", drawRoles(t, "others")...))
+		}
+		agent := &policy.Principal{ID: "agent:a", Kind: policy.Agent, Roles: drawRoles(t, "agent"), Tenant: "default", For: person("user:x", drawRoles(t, "person")...)}
+		for _, p := range []*policy.Principal{agent, agent.For} {
+			v, w := e.View(p), load(t, lines).View(p)
+			if viewText(v) != viewText(w) || v.Shape != w.Shape || v.Authority != w.Authority {
+				t.Fatalf("after others:\n%s\nalone:\n%s", viewText(v), viewText(w))
+			}
+		}
+	})
 }
 
 func TestBind(t *testing.T) {

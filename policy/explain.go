@@ -8,6 +8,14 @@ type viewLine struct {
 	object int32
 }
 
+// linesOf are the lines about an object; none where the view does not have it.
+func (v *View) linesOf(object string) []viewLine {
+	if a := v.Object(object); a != nil {
+		return a.lines
+	}
+	return nil
+}
+
 func linesOf(people []*grants) []viewLine {
 	var out []viewLine
 	for _, g := range people {
@@ -44,7 +52,7 @@ func (v *View) Explain(object string, act Act, field string) []LineRef {
 		return nil
 	}
 	var out []rankedLine
-	for _, l := range v.lines[object] {
+	for _, l := range v.linesOf(object) {
 		if l.grant.line.acts&bitOf(act) == 0 {
 			continue
 		}

@@ -43,6 +43,7 @@ type Engine struct {
 	holds     map[string][]string // by member or role: what it holds, itself aside
 	approvals *approvals
 	views     *viewCache
+	shared    sharing
 }
 
 // Version is a digest of the policy's files.

@@ -252,7 +252,7 @@ func (v *View) Masking(object, field string) []MaskLine {
 		return nil
 	}
 	var out []MaskLine
-	for _, l := range v.lines[object] {
+	for _, l := range v.linesOf(object) {
 		if l.grant.line.acts&bitRead == 0 || len(l.grant.masks) == 0 {
 			continue
 		}

@@ -60,7 +60,6 @@ type View struct {
 	// Objects by name; what is missing does not exist for the caller.
 	Objects map[string]*Access
 
-	lines map[string][]viewLine // by object, for Explain
 	names *names
 }
 
@@ -78,6 +77,9 @@ type Access struct {
 	Read   *ReadAccess // nil: no reading
 	// Create, Update, Delete, Call and Approve; nil: not permitted.
 	Create, Update, Delete, Call, Approve *WriteAccess
+
+	lines            []viewLine // for Explain
+	shape, authority string     // digests of what View.Shape and View.Authority say of it
 }
 
 // ReadAccess says which cells of a collection can be read.

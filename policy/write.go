@@ -13,8 +13,8 @@ func (a *objectBuilder) write(act Act) *WriteAccess {
 	if people == nil {
 		return nil
 	}
-	d := &decider{object: a.object, act: act, people: people, byName: map[string]int32{}, presets: map[string]bool{}}
-	access := &WriteAccess{Fields: map[string]bool{}, Lines: refs(people)}
+	d := &decider{object: a.object, act: act, people: people, byName: make(map[string]int32, len(a.object.Fields)), presets: map[string]bool{}}
+	access := &WriteAccess{Fields: make(map[string]bool, len(a.object.Fields)), Lines: refs(people)}
 	access.Presets = d.presetsOf(a.table)
 	for _, p := range access.Presets {
 		d.presets[p.Field] = true
