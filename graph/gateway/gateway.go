@@ -95,6 +95,8 @@ func New(cfg Config, first *Snapshot) *Gateway {
 	g.snapshot.Store(first)
 	g.socket = g.newSocket()
 	g.mux.HandleFunc("/graphql", g.serveGraphQL)
+	g.mux.HandleFunc("GET /op/openapi.json", g.serveOpenAPI)
+	g.mux.HandleFunc("/op/{name}", g.serveOp)
 	g.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "live\n") })
 	g.mux.HandleFunc("GET /readyz", g.serveReady)
 	if cfg.Metrics != nil {

@@ -21,7 +21,43 @@ func (g *Gateway) serveGraphQL(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	media := accepts(r)
-	traceID := traceOf(r)
+	c, errs := g.asked(w, r)
+	if errs != nil {
+		g.answer(w, media, &Response{Errors: errs, TraceID: c.traceID})
+		return
+	}
+	var batch []*Request
+	switch r.Method {
+	case http.MethodPost:
+		c.req, batch, errs = readPost(w, r, &c.state.limits)
+		if batch != nil {
+			g.serveBatch(w, r, c, batch)
+			return
+		}
+		if errs == nil && wantsStream(r) {
+			g.serveStream(w, r, c.principal, c.req)
+			return
+		}
+	case http.MethodGet:
+		readAll(w)
+		c.req, errs = readGet(r, c.state.limits.Body)
+		c.readOnly = true
+	default:
+		w.Header().Set("Allow", "GET, POST")
+		writeText(w, http.StatusMethodNotAllowed, "method not allowed\n")
+		return
+	}
+	if errs != nil {
+		g.answer(w, media, &Response{Errors: errs, TraceID: c.traceID})
+		return
+	}
+	g.answer(w, media, g.run(r.Context(), c))
+}
+
+// asked says who asks, on which snapshot, with which limits. The call is there
+// also where it is refused: it has the trace.
+func (g *Gateway) asked(w http.ResponseWriter, r *http.Request) (*call, []Error) {
+	c := &call{traceID: traceOf(r)}
 	cred := g.cfg.Identity.FromRequest(r)
 	p, err := g.cfg.Identity.Authenticate(r.Context(), cred)
 	if err != nil {
@@ -29,46 +65,16 @@ func (g *Gateway) serveGraphQL(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="countersign"`)
 		}
 		g.credentialRefused(r, err)
-		g.answer(w, media, &Response{Errors: []Error{fromError(err, nil)}, TraceID: traceID})
-		return
+		return c, []Error{fromError(err, nil)}
 	}
 	if cred.ByCookie() && r.Header.Get(csrfHeader) == "" {
-		g.answer(w, media, &Response{TraceID: traceID, Errors: refuse(connectors.CodeCSRFRequired, "the header %s is missing: a browser's cookie alone is not enough", csrfHeader)})
-		return
+		return c, refuse(connectors.CodeCSRFRequired, "the header %s is missing: a browser's cookie alone is not enough", csrfHeader)
 	}
-	snap := g.Snapshot()
-	st, err := g.state(snap, p)
-	if err != nil {
-		g.answer(w, media, &Response{Errors: []Error{fromError(err, nil)}, TraceID: traceID})
-		return
+	c.principal, c.snap = p, g.Snapshot()
+	if c.state, err = g.state(c.snap, p); err != nil {
+		return c, []Error{fromError(err, nil)}
 	}
-	var req *Request
-	var batch []*Request
-	var errs []Error
-	switch r.Method {
-	case http.MethodPost:
-		req, batch, errs = readPost(w, r, &st.limits)
-		if batch != nil {
-			g.serveBatch(w, r, &call{principal: p, snap: snap, state: st, traceID: traceID}, batch)
-			return
-		}
-		if errs == nil && wantsStream(r) {
-			g.serveStream(w, r, p, req)
-			return
-		}
-	case http.MethodGet:
-		readAll(w)
-		req, errs = readGet(r, st.limits.Body)
-	default:
-		w.Header().Set("Allow", "GET, POST")
-		writeText(w, http.StatusMethodNotAllowed, "method not allowed\n")
-		return
-	}
-	if errs != nil {
-		g.answer(w, media, &Response{Errors: errs, TraceID: traceID})
-		return
-	}
-	g.answer(w, media, g.run(r.Context(), &call{principal: p, snap: snap, state: st, traceID: traceID, req: req, readOnly: r.Method == http.MethodGet}))
+	return c, nil
 }
 
 func (g *Gateway) answer(w http.ResponseWriter, media string, resp *Response) {

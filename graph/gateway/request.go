@@ -44,15 +44,9 @@ const csrfHeader = "Countersign-Csrf"
 //
 // A list of requests comes as batch, where the limits allow one.
 func readPost(w http.ResponseWriter, r *http.Request, lim *Limits) (req *Request, batch []*Request, errs []Error) {
-	if coding := r.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
-		return nil, nil, refuse(connectors.CodeBadInput, "the request's body must not be encoded")
-	}
 	limit := lim.Body
-	// The common spelling first: parsing a media type costs more than the rest.
-	if kind := r.Header.Get("Content-Type"); kind != mediaJSON {
-		if media, _, err := mime.ParseMediaType(kind); err != nil || media != mediaJSON {
-			return nil, nil, refuse(connectors.CodeBadInput, "the request's Content-Type must be application/json")
-		}
+	if errs := plainJSON(r); errs != nil {
+		return nil, nil, errs
 	}
 	held := responseBuffers.Get().(*[]byte)
 	body, err := readBody(r.Body, (*held)[:0], limit)
@@ -78,6 +72,21 @@ func readPost(w http.ResponseWriter, r *http.Request, lim *Limits) (req *Request
 	}
 	req, errs = decodeRequest(body)
 	return req, nil, errs
+}
+
+// plainJSON refuses a body that is no JSON, or is packed: what unpacks to more
+// than it is would pass the limit.
+func plainJSON(r *http.Request) []Error {
+	if coding := r.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
+		return refuse(connectors.CodeBadInput, "the request's body must not be encoded")
+	}
+	// The common spelling first: parsing a media type costs more than the rest.
+	if kind := r.Header.Get("Content-Type"); kind != mediaJSON {
+		if media, _, err := mime.ParseMediaType(kind); err != nil || media != mediaJSON {
+			return refuse(connectors.CodeBadInput, "the request's Content-Type must be application/json")
+		}
+	}
+	return nil
 }
 
 // decodeRequest decodes one request. All strings are copies.

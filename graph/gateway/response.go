@@ -30,6 +30,11 @@ const maxPooled = 1 << 20
 // write sends the answer. A request error is 4xx in GraphQL's own media type
 // and 200 in plain JSON, as clients of either expect.
 func (resp *Response) write(w http.ResponseWriter, media string) {
+	resp.send(w, media, resp.status(media))
+}
+
+// send sends the answer with a status.
+func (resp *Response) send(w http.ResponseWriter, media string, status int) {
 	buf := responseBuffers.Get().(*[]byte)
 	b := resp.appendJSON((*buf)[:0])
 	h := w.Header()
@@ -38,7 +43,7 @@ func (resp *Response) write(w http.ResponseWriter, media string) {
 	if after := resp.retryAfter(); after != "" {
 		h["Retry-After"] = []string{after}
 	}
-	w.WriteHeader(resp.status(media))
+	w.WriteHeader(status)
 	// An error here is a client that went away.
 	w.Write(b)
 	if resp.release != nil {
