@@ -58,6 +58,7 @@ var owners = map[string][]string{
 	"github.com/99designs/gqlgen":            {"graph", "graph/generated", "graph/model", "graph/gateway", "bench/*"},
 	"github.com/vektah/gqlparser":            {"graph", "graph/generated", "graph/gateway", "graph/catalog", "graph/plan", "graph/plan/plantest", "policy", "bench/*"},
 	"github.com/casbin/casbin":               {"policy"},
+	"github.com/google/cel-go":               {"policy"},
 	"github.com/dgraph-io/ristretto":         {"graph/execute"},
 	"github.com/hashicorp/go-retryablehttp":  {"connectors/httpcall"},
 	"github.com/jackc/pgx":                   {"connectors/sql", "connectors/connectortest", "store", "bench/*"},

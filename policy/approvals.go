@@ -21,6 +21,9 @@ type approvals struct {
 	requires []requirement // defaults.require
 	expire   time.Duration
 	rules    []*rule
+	// validators in the order of the file, and those of each object.
+	validators []*validator
+	byObject   map[int32][]*validator
 }
 
 type rule struct {
@@ -52,7 +55,7 @@ const requireHint = "Write defaults: { require: [{ role: ... }] }"
 
 // notYet tells the keys of the reference that are not built.
 func notYet(key string) bool {
-	return strings.Contains(" amounts validators reason look freshSignIn window evidence escalate remind reviewersMayEdit rebase show humanOnly ", " "+key+" ")
+	return strings.Contains(" amounts reason look freshSignIn window evidence escalate remind reviewersMayEdit rebase show humanOnly ", " "+key+" ")
 }
 
 // unknownKey reports a key that stands where it means nothing.
@@ -91,8 +94,10 @@ func (l *loader) approvalsFile(file string, data []byte) {
 			for _, item := range e.value.items() {
 				l.rule(item, seen)
 			}
+		case "validators":
+			l.validatorsList(e.value)
 		default:
-			unknownKey(e, "approvals.yaml", "version", "defaults", "rules")
+			unknownKey(e, "approvals.yaml", "version", "defaults", "rules", "validators")
 		}
 	}
 	if !version {
@@ -140,7 +145,7 @@ func (l *loader) rule(n yamlNode, seen map[string]bool) {
 			r.at = e.value
 		case "on":
 			hasOn = true
-			l.ruleOn(r, e.value)
+			r.targets = l.targetsOf(e.value)
 		case "acts":
 			r.acts = l.ruleActs(e.value)
 		case "by":
@@ -181,12 +186,15 @@ func (l *loader) rule(n yamlNode, seen map[string]bool) {
 	l.approvals.rules = append(l.approvals.rules, r)
 }
 
-func (l *loader) ruleOn(r *rule, n yamlNode) {
+// targetsOf reads on: what rules and validators are about.
+func (l *loader) targetsOf(n yamlNode) []*target {
+	var out []*target
 	for _, item := range n.items() {
 		if text, ok := item.text("on"); ok {
-			r.targets = append(r.targets, l.object(strings.TrimSpace(text), item.at())...)
+			out = append(out, l.object(strings.TrimSpace(text), item.at())...)
 		}
 	}
+	return out
 }
 
 func (l *loader) ruleActs(n yamlNode) actSet {

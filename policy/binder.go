@@ -29,6 +29,20 @@ type ObjectField struct {
 	Type connectors.TypeRef
 	// Secret fields (by name or @secret) are covered by no pattern, only by name.
 	Secret bool
+	// Key: the field is part of what identifies a record.
+	Key bool
+	// Values are the names of an enum's values in the graph, by the system's
+	// own; nil: the same, or no enum.
+	Values map[string]string
+	// Nested describes the members of an object; nil for others.
+	Nested *Nested
+}
+
+// Nested is the type of an object inside a record or argument. It may hold
+// itself.
+type Nested struct {
+	Name   string // in the graph
+	Fields []ObjectField
 }
 
 // Subject says which record a condition is about.

@@ -29,7 +29,8 @@ type fakeRelation struct {
 //	stripe.PostRefunds call: charge amount:Int
 //	stripe.GetBalance reads:
 //
-// A field's type is String where none is given; "!" marks a secret.
+// A field's type is String where none is given, and a list with "[]"; "!" marks a
+// secret; id is the key.
 func declare(text string) *fakeBinder {
 	b := &fakeBinder{relations: map[string]map[string]fakeRelation{}}
 	for _, line := range strings.Split(text, "\n") {
@@ -58,8 +59,10 @@ func declare(text string) *fakeBinder {
 			name, secret := strings.CutSuffix(name, "!")
 			field := policy.ObjectField{Graph: name, System: "s_" + name, Secret: secret, Type: connectors.TypeRef{Scalar: connectors.ScalarString}}
 			if typed {
+				scalar, field.Type.List = strings.CutSuffix(scalar, "[]")
 				field.Type.Scalar = connectors.Scalar(scalar)
 			}
+			field.Key = name == "id"
 			o.Fields = append(o.Fields, field)
 		}
 		b.objects = append(b.objects, o)

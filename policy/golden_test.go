@@ -3,6 +3,7 @@ package policy_test
 import (
 	"flag"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -34,6 +35,8 @@ var noon = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
 //	who-can ACT OBJECT
 //	route NAME OBJECT ACT [input=a:1,b:x] [before=a:1;a:2] [after=...] [records=N]
 //	may-approve NAME OBJECT a:1,b:x [FIELD ...]
+//	validate NAME OBJECT ACT [input=a:1,b:x%20y] [increment=a:1] [key=id:1] [presets=a,b]
+//	recheck the same, with the checks of the last validate
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) < 40 {
@@ -81,6 +84,7 @@ type golden struct {
 	t      *testing.T
 	engine *policy.Engine
 	who    map[string]*policy.Principal
+	checks []policy.Check
 	out    strings.Builder
 }
 
@@ -99,6 +103,18 @@ func runCase(t *testing.T, archive *txtar.Archive) string {
 			opts.Roles = strings.Fields(string(f.Data))
 		case "agents":
 			opts.Agents = strings.Fields(string(f.Data))
+		case "environment":
+			values := map[string]string{}
+			for _, line := range strings.Split(string(f.Data), "\n") {
+				name, value, _ := strings.Cut(line, "=")
+				values["${"+name+"}"] = value
+			}
+			opts.Expand = func(text string) (string, error) {
+				if v, ok := values[text]; ok {
+					return v, nil
+				}
+				return "", fmt.Errorf("%s is not set", text)
+			}
 		case "want":
 		default:
 			files = append(files, policy.File{Name: f.Name, Data: f.Data})
@@ -190,6 +206,8 @@ func (g *golden) ask(w []string) {
 		params, missing := v.Bind(p, noon)
 		record := objectValue(w[3], "s_")
 		fmt.Fprintln(&g.out, v.MayApprove(w[2], system(w[4:]), record, params, missing))
+	case "validate", "recheck":
+		g.validate(w[0] == "recheck", w[1:])
 	default:
 		g.t.Fatalf("no question %q", w[0])
 	}
@@ -241,6 +259,61 @@ func (g *golden) route(w []string) {
 		return
 	}
 	g.out.WriteString(routingText(r) + "\n")
+}
+
+func (g *golden) validate(again bool, w []string) {
+	in := &policy.Writing{Object: w[1], Principal: g.who[w[0]], Now: noon, Step: &connectors.Step{Kind: connectors.StepKind(w[2])}}
+	for _, part := range w[3:] {
+		name, text, _ := strings.Cut(part, "=")
+		text, err := url.PathUnescape(text)
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		values := objectValue(text, "s_")
+		switch {
+		case name == "presets":
+			in.Presets = system(strings.Split(text, ","))
+		case name == "input" && in.Step.Kind == connectors.Call:
+			in.Step.Args = values
+		default:
+			for _, m := range values.Members {
+				a := connectors.Assign{Field: m.Name, Value: m.Value, Increment: name == "increment"}
+				if name == "key" {
+					in.Step.Key = append(in.Step.Key, a)
+				} else {
+					in.Step.Set = append(in.Step.Set, a)
+				}
+			}
+		}
+	}
+	if again {
+		fmt.Fprintln(&g.out, "rechecked:", g.engine.Recheck(in, g.checks))
+		return
+	}
+	var errs []*connectors.Error
+	g.checks, errs = g.engine.Validate(in)
+	for _, c := range g.checks {
+		fmt.Fprintf(&g.out, "%s %s", c.Validator, c.Verdict)
+		if c.Role != "" {
+			fmt.Fprintf(&g.out, " by %s", c.Role)
+		}
+		if c.Say != "" {
+			fmt.Fprintf(&g.out, " saying %q", c.Say)
+		}
+		if len(c.Set) > 0 {
+			fmt.Fprintf(&g.out, " set %v", c.Set)
+		}
+		g.out.WriteString("\n")
+	}
+	for _, err := range errs {
+		fmt.Fprintf(&g.out, "%v at %v because %v: %v\n", err, err.Path, err.Because, err.Cause)
+	}
+	for _, m := range in.Step.Args.Members {
+		fmt.Fprintf(&g.out, "%s = %s %q\n", m.Name, m.Value.Kind, m.Value.Text)
+	}
+	for _, a := range in.Step.Set {
+		fmt.Fprintf(&g.out, "%s = %s %q increment=%v\n", a.Field, a.Value.Kind, a.Value.Text, a.Increment)
+	}
 }
 
 func routingText(r policy.Routing) string {

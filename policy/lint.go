@@ -14,6 +14,7 @@ func (l *loader) lint(e *Engine) {
 		l.lintNoApprovals()
 		return
 	}
+	l.lintValidators()
 	for _, r := range l.approvals.rules {
 		requires := r.requires
 		if r.then != ThenReview {

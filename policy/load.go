@@ -29,6 +29,9 @@ type Options struct {
 	Agents []string
 	// Views is how many views are kept; 0: 256.
 	Views int
+	// Expand replaces ${NAME} in the addresses and secrets of HTTP validators;
+	// its errors name what is not set and hold no value. nil: nothing is there.
+	Expand func(text string) (string, error)
 }
 
 // An Engine is a loaded policy. It is immutable but for its caches, and safe for

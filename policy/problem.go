@@ -27,6 +27,8 @@ const (
 	ProblemUnavailable   = "unavailable"    // an act that the source itself does not offer
 	ProblemUnused        = "unused"         // something defined that nothing uses
 	ProblemUnreadable    = "unreadable"     // a reviewer cannot read what the diff shows
+	ProblemExpression    = "expression"     // a CEL expression that does not parse or type-check
+	ProblemSecret        = "literal_secret" // a secret that stands in a file
 	ProblemNoRequirement = "no_requirement" // something is proposed and nothing says who decides
 )
 

@@ -22,6 +22,9 @@ type ChangeFacts struct {
 	// Records is how many records are touched; 1 for a call. Negative: not known,
 	// for Foresee.
 	Records int
+	// Checks are what validators said of it: one that holds it for people adds its
+	// seat to those of the rule.
+	Checks []Check
 }
 
 // A Routing says what happens to a change that must be proposed. The zero Routing
@@ -74,7 +77,8 @@ func (e *Engine) routed(object string) (int32, error) {
 // routing is what a rule says of a change it matches; nil: the defaults.
 func (e *Engine) routing(r *rule, o int32, f facts) Routing {
 	if r == nil {
-		return Routing{Then: ThenReview, PolicyVersion: e.version, Veto: 1, Expire: e.approvals.expire, Seats: e.seats(nil, o, f)}
+		out := Routing{Then: ThenReview, PolicyVersion: e.version, Veto: 1, Expire: e.approvals.expire, Seats: e.seats(nil, o, f)}
+		return e.held(out, o, f)
 	}
 	out := Routing{Then: r.then, Rule: r.name, PolicyVersion: e.version, Say: r.say, Veto: r.veto, Expire: r.expire}
 	if out.Expire == 0 {
@@ -83,7 +87,32 @@ func (e *Engine) routing(r *rule, o int32, f facts) Routing {
 	if r.then == ThenReview {
 		out.Seats = e.seats(r.requires, o, f)
 	}
-	return out
+	return e.held(out, o, f)
+}
+
+// held adds the seats that validators ask for. What a rule would approve by
+// itself is then for people: for those whom the validators name, and where they
+// name nobody for those of the defaults.
+func (e *Engine) held(r Routing, o int32, f facts) Routing {
+	var seats []Seat
+	holds := false
+	for _, c := range f.change.Checks {
+		if c.Verdict != Held {
+			continue
+		}
+		holds = true
+		if c.Role != "" {
+			seats = append(seats, Seat{Role: c.Role, Count: 1})
+		}
+	}
+	if !holds || r.Then == ThenReject {
+		return r
+	}
+	if r.Then == ThenApprove && len(seats) == 0 {
+		seats = e.seats(nil, o, f)
+	}
+	r.Then, r.Seats = ThenReview, mergeSeats(append(r.Seats, seats...))
+	return r
 }
 
 func (e *Engine) ruleMatches(r *rule, o int32, f facts) bool {
@@ -98,7 +127,7 @@ func (e *Engine) ruleMatches(r *rule, o int32, f facts) bool {
 // filter.
 func (e *Engine) ruleTruth(r *rule, o int32, f facts) Tri {
 	c := f.change
-	if bitOf(c.Act)&r.acts == 0 || !e.ruleOn(r, o, c) || !e.ruleBy(r, c.Principal) {
+	if bitOf(c.Act)&r.acts == 0 || !e.isOn(r.targets, o, c.Input) || !e.isBy(r.by, c.Principal) {
 		return False
 	}
 	if r.when == nil {
@@ -110,35 +139,36 @@ func (e *Engine) ruleTruth(r *rule, o int32, f facts) Tri {
 	return Unknown // it was not bound for this object
 }
 
-// ruleOn tells whether the rule is about the object; one that names fields is
-// about changes that give one of them.
-func (e *Engine) ruleOn(r *rule, o int32, c *ChangeFacts) bool {
-	return slices.ContainsFunc(r.targets, func(t *target) bool {
+// isOn tells whether a rule or validator is about the object; one that names
+// fields is about changes that give one of them.
+func (e *Engine) isOn(targets []*target, o int32, input connectors.Value) bool {
+	return slices.ContainsFunc(targets, func(t *target) bool {
 		if !t.has(o) {
 			return false
 		}
-		return t.selection == whole || slices.ContainsFunc(c.Input.Members, func(m connectors.Member) bool {
+		return t.selection == whole || slices.ContainsFunc(input.Members, func(m connectors.Member) bool {
 			field, ok := e.names.fields[o][m.Name]
 			return ok && m.Value.Kind != connectors.KindAbsent && t.covers(o, field, false, true)
 		})
 	})
 }
 
-func (e *Engine) ruleBy(r *rule, p *Principal) bool {
-	if r.by == "" {
+// isBy tells whether somebody is whom by: names.
+func (e *Engine) isBy(by string, p *Principal) bool {
+	if by == "" {
 		return true
 	}
 	if p == nil {
 		return false
 	}
-	kind, name, named := strings.Cut(r.by, ":")
+	kind, name, named := strings.Cut(by, ":")
 	switch {
 	case !named:
-		return string(p.Kind) == r.by
+		return string(p.Kind) == by
 	case kind == "role":
 		return slices.Contains(e.Expand(p), name)
 	}
-	return p.Kind == Agent && p.ID == r.by
+	return p.Kind == Agent && p.ID == by
 }
 
 // seats are those that are asked for: one with a filter is, unless the filter is

@@ -74,6 +74,12 @@ func (n yamlNode) problem(code, message, hint string) {
 	n.r.add(Problem{File: n.file, Line: line, Column: column, Code: code, Message: message, Hint: hint})
 }
 
+// warn reports something that does not stop check or serve.
+func (n yamlNode) warn(code, message, hint string) {
+	line, column := n.place()
+	n.r.add(Problem{File: n.file, Line: line, Column: column, Code: code, Message: message, Hint: hint, Warning: true})
+}
+
 // at is the place of the node's text, for problems inside of it. A quoted
 // scalar's text begins behind the quote; where it is escaped or folded, or a
 // block, the column is only that of its beginning.

@@ -27,6 +27,9 @@ type ProposeRequest struct {
 	Set ChangeSet
 	// Effects are what Preview answered, one per change.
 	Effects []*connectors.Effect
+	// Checks are what validators said of the steps; none of a step that no
+	// validator is about.
+	Checks []StepChecks
 	// Reason is the author's own words.
 	Reason   string
 	Evidence []string
@@ -38,6 +41,12 @@ type ProposeRequest struct {
 	// compared by.
 	IdempotencyKey string
 	Digest         string
+}
+
+// StepChecks are the validators that looked at one step of the change set.
+type StepChecks struct {
+	Change, Step int
+	Checks       []policy.Check
 }
 
 // A ProposeResult is a proposal that is there now.
@@ -76,6 +85,13 @@ func (s *Service) Propose(ctx context.Context, r *ProposeRequest) (*ProposeResul
 	}
 	review.Operation, review.Document, review.Variables = r.Operation, r.Document, r.Variables
 	review.Reason, review.Evidence = r.Reason, r.Evidence
+	for _, c := range r.Checks {
+		for i := range review.Changes {
+			if rc := &review.Changes[i]; rc.Change == c.Change && rc.Step == c.Step {
+				rc.Checks = c.Checks
+			}
+		}
+	}
 	var out *ProposeResult
 	var commands []Command
 	err = s.retrying(ctx, func() error {

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/countersign/countersign/connectors"
+	"github.com/countersign/countersign/policy"
 )
 
 // A Review is the frozen review document of a revision: what people decide on,
@@ -47,6 +48,8 @@ type ReviewChange struct {
 	Unpredictable []string `json:"unpredictable,omitempty"`
 	// Incomplete says why it is not all; "" where it is.
 	Incomplete string `json:"incomplete,omitempty"`
+	// Checks are the validators that looked at it before it was proposed.
+	Checks []policy.Check `json:"checks,omitempty"`
 }
 
 // Object is "source.collection" or "source.function", as policy names it.

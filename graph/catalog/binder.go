@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"errors"
+	"slices"
 	"sort"
 	"strings"
 	"unicode/utf8"
@@ -31,11 +32,15 @@ func NewBinder(c *Catalog) *Binder { return &Binder{cat: c} }
 // collections are not among it: no line can open what nobody sees.
 func (b *Binder) Objects() []policy.Object {
 	var out []policy.Object
+	nested := objectTypes{}
 	for _, c := range b.cat.Collections {
 		if c.Hidden {
 			continue
 		}
-		o := policy.Object{Name: c.Object, Source: c.Source.Name, Fields: objectFields(c.Fields)}
+		o := policy.Object{Name: c.Object, Source: c.Source.Name, Fields: nested.fields(c.Fields)}
+		for i := range o.Fields {
+			o.Fields[i].Key = slices.ContainsFunc(c.Key, func(k *Field) bool { return k.System == o.Fields[i].System })
+		}
 		if c.Spec.Get || c.Spec.List {
 			o.Acts = append(o.Acts, policy.Read)
 		}
@@ -47,7 +52,7 @@ func (b *Binder) Objects() []policy.Object {
 		out = append(out, o)
 	}
 	for _, f := range b.cat.Functions {
-		o := policy.Object{Name: f.Object, Source: f.Source.Name, Function: true, Reads: f.Reads(), Fields: objectFields(f.Args)}
+		o := policy.Object{Name: f.Object, Source: f.Source.Name, Function: true, Reads: f.Reads(), Fields: nested.fields(f.Args)}
 		if f.Reads() || !f.Source.ReadOnly {
 			o.Acts = []policy.Act{policy.Call}
 		}
@@ -57,13 +62,35 @@ func (b *Binder) Objects() []policy.Object {
 	return out
 }
 
-func objectFields(fields []*Field) []policy.ObjectField {
+// objectTypes are the nested types that were described already: one may hold
+// itself.
+type objectTypes map[*ObjectType]*policy.Nested
+
+func (n objectTypes) fields(fields []*Field) []policy.ObjectField {
 	out := make([]policy.ObjectField, 0, len(fields))
 	for _, f := range fields {
-		if !f.Hidden {
-			out = append(out, policy.ObjectField{Graph: f.Name, System: f.System, Type: f.Type.TypeRef, Secret: f.Secret})
+		if f.Hidden {
+			continue
 		}
+		field := policy.ObjectField{Graph: f.Name, System: f.System, Type: f.Type.TypeRef, Secret: f.Secret, Nested: n.of(f.Type.Members)}
+		if f.Type.Values != nil {
+			field.Values = f.Type.Values.bySystem
+		}
+		out = append(out, field)
 	}
+	return out
+}
+
+func (n objectTypes) of(t *ObjectType) *policy.Nested {
+	if t == nil {
+		return nil
+	}
+	if known := n[t]; known != nil {
+		return known
+	}
+	out := &policy.Nested{Name: t.Type}
+	n[t] = out
+	out.Fields = n.fields(t.Fields)
 	return out
 }
 

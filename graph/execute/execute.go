@@ -15,6 +15,7 @@ import (
 
 	"github.com/countersign/countersign/connectors"
 	"github.com/countersign/countersign/graph/plan"
+	"github.com/countersign/countersign/policy"
 )
 
 // Limits bound what one operation may take. Zero means the default.
@@ -68,6 +69,9 @@ type Executor struct {
 	Limits Limits
 	// Now is the clock of permits; nil: time.Now.
 	Now func() time.Time
+	// Asker asks validators that are services of their own; nil: none of them can
+	// be asked, which never lets a write pass.
+	Asker policy.Asker
 }
 
 // A Result is an answer.

@@ -26,7 +26,8 @@ const (
 )
 
 // A Mutation is one operation that writes, from its binding to its answer. It is
-// used by one goroutine: Prepare, then Apply or Preview, then Render, then Close.
+// used by one goroutine: Prepare, Validate, then Apply or Preview, then Render,
+// then Close.
 type Mutation struct {
 	e *Executor
 	p *plan.Plan
@@ -46,6 +47,7 @@ type Mutation struct {
 	refused  bool
 	direct   bool   // the changes are those that Apply does
 	once     string // the name given by UseKey; "": none
+	unasked  bool   // validators over HTTP are yet to be asked
 	proposal string
 }
 
@@ -82,11 +84,13 @@ func (e *Executor) Prepare(ctx context.Context, p *plan.Plan, in *plan.Bindings)
 		m.written[i].outcome = OutcomeNotApplied
 		m.records[i] = p.BindWrite(w, in, &m.r.values)
 		for j := range m.records[i] {
-			if err := m.decide(ctx, w, &m.records[i][j]); err != nil {
-				m.written[i].denied = m.records[i][j].Effect == policy.Denied
+			b := &m.records[i][j]
+			if err := m.decide(ctx, w, b); err != nil {
+				m.written[i].denied = b.Effect == policy.Denied
 				m.refuse(i, err)
 				break
 			}
+			m.validated(i, j)
 		}
 	}
 	m.settleRefused()
@@ -268,9 +272,10 @@ func (m *Mutation) UseKey(run string) {
 }
 
 // Direct makes the changes that Apply will do, for whoever keeps a record of them
-// before. Nil where it must not be called: NeedsProposal or Refused.
+// before. Nil where it must not be called: NeedsProposal or Refused, and before
+// Validate.
 func (m *Mutation) Direct() []connectors.Change {
-	if m.needs || m.refused {
+	if m.needs || m.refused || m.unasked {
 		return nil
 	}
 	m.changes(true)
@@ -289,9 +294,9 @@ func (m *Mutation) Became(change, step int) (Outcome, connectors.Code) {
 }
 
 // Apply does the operation at once: the changes in order, until one fails. It
-// must not be called where NeedsProposal or Refused.
+// must not be called where NeedsProposal or Refused, nor before Validate.
 func (m *Mutation) Apply(ctx context.Context) {
-	if m.needs || m.refused {
+	if m.needs || m.refused || m.unasked {
 		m.Refuse(connectors.Errorf(connectors.CodeForbidden, "this may not be written at once"))
 		return
 	}

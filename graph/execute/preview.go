@@ -13,6 +13,9 @@ import (
 // (Expect), and without values to come. Where a preview fails, Refused is true
 // and the payloads say why.
 func (m *Mutation) Preview(ctx context.Context) {
+	if m.unasked {
+		m.Refuse(connectors.Errorf(connectors.CodeForbidden, "the validators of this were not asked"))
+	}
 	if m.refused {
 		return
 	}

@@ -93,7 +93,10 @@ func (a *authorizer) Recheck(ctx context.Context, author *policy.Principal, c pr
 	}
 	b := a.bound(author)
 	return a.each(c, func(s *connectors.Step, rc *proposals.ReviewChange) error {
-		return a.permitted(ctx, b, s, rc, false)
+		if err := a.permitted(ctx, b, s, rc, false); err != nil {
+			return err
+		}
+		return a.snap.Policy.Recheck(&policy.Writing{Object: rc.Object(), Step: s, Principal: author, Now: a.g.cfg.Now()}, rc.Checks)
 	})
 }
 
@@ -428,7 +431,7 @@ func values(coll *catalog.Collection, in []connectors.Assign) connectors.Value {
 
 // Route implements proposals.Authorizer.
 func (a *authorizer) Route(_ context.Context, author *policy.Principal, c proposals.Content, rc *proposals.ReviewChange) (*proposals.Route, error) {
-	facts := policy.ChangeFacts{Object: rc.Object(), Act: policy.Act(rc.Kind), Principal: author, Records: rc.AffectedCount}
+	facts := policy.ChangeFacts{Object: rc.Object(), Act: policy.Act(rc.Kind), Principal: author, Records: rc.AffectedCount, Checks: rc.Checks}
 	if rc.Change >= len(c.Set.Changes) || rc.Step >= len(c.Set.Changes[rc.Change].Steps) {
 		return nil, connectors.Errorf(connectors.CodeInternal, "a stored review does not fit its change")
 	}

@@ -173,8 +173,10 @@ func (g *Gateway) readOnly(ctx context.Context, c *call) *Response {
 func (g *Gateway) plan(c *call) (*plan.Plan, *plan.Bindings, []Error) {
 	view := c.state.view
 	sealer := g.cfg.Sealer(c.principal.Tenant)
-	params, missing := view.Bind(c.principal, g.cfg.Now())
-	in := &plan.Bindings{Operation: c.op.def, Variables: c.vars, Params: params, Missing: missing,
+	now := g.cfg.Now()
+	params, missing := view.Bind(c.principal, now)
+	in := &plan.Bindings{Validators: c.snap.Policy, Principal: c.principal, Now: now,
+		Operation: c.op.def, Variables: c.vars, Params: params, Missing: missing,
 		Tenant: c.principal.Tenant, Authority: view.Authority, Version: c.snap.Catalog.Version, Sealer: sealer,
 		Rows: c.state.limits.Rows, Bytes: int(c.state.limits.Response), Timeout: c.state.limits.Timeout}
 	var buf [256]byte

@@ -60,6 +60,7 @@ func (g *Gateway) written(ctx context.Context, c *call, m *execute.Mutation, opt
 			m.Refuse(connectors.Errorf(connectors.CodeOutcomeUnknown, "the same request has no answer yet: it may or may not have been done"))
 		}
 	}
+	m.Validate(ctx)
 	switch {
 	case m.Refused():
 	case opts.Mode == plan.ModePreview:
@@ -247,6 +248,13 @@ func (g *Gateway) request(ctx context.Context, c *call, m *execute.Mutation, opt
 	req := &proposals.ProposeRequest{Author: c.principal, Operation: c.op.def.Name, Document: c.op.doc.text, Variables: variables,
 		Set: set, Effects: m.Effects, Reason: opts.Reason, NotBefore: opts.NotBefore, ExpiresAt: opts.ExpiresAt,
 		IdempotencyKey: opts.IdempotencyKey, Digest: c.digest()}
+	for i := range m.Changes {
+		for j := range m.Changes[i].Steps {
+			if checks := m.Checks(i, j); len(checks) > 0 {
+				req.Checks = append(req.Checks, proposals.StepChecks{Change: i, Step: j, Checks: checks})
+			}
+		}
+	}
 	for _, e := range opts.Evidence {
 		raw, err := json.Marshal(map[string]string{"title": e.Title, "text": e.Text, "url": e.URL})
 		if err != nil {

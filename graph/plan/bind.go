@@ -7,6 +7,7 @@ import (
 
 	"github.com/countersign/countersign/connectors"
 	"github.com/countersign/countersign/graph/catalog"
+	"github.com/countersign/countersign/policy"
 )
 
 // Bindings are the values of one request.
@@ -30,6 +31,12 @@ type Bindings struct {
 	// Rows, Bytes and Timeout bound this operation; zero: the executor's own.
 	Rows, Bytes int
 	Timeout     time.Duration
+	// Validators look at writes before anything is done with them: those of the
+	// policy that the plan was made under, for who asks, at the time of now. nil:
+	// there are none.
+	Validators *policy.Engine
+	Principal  *policy.Principal
+	Now        time.Time
 }
 
 // Values are a plan's arguments, bound. The zero Values may be bound to;

@@ -85,6 +85,8 @@ type WriteRecord struct {
 	DirectCheck *connectors.Condition
 	// Lines that decided, for explain.
 	Lines []policy.LineRef
+	// Presets are the fields whose values the policy gave.
+	Presets []string
 }
 
 // A SetOperand gives a field a value.
@@ -343,6 +345,7 @@ func (b *builder) decided(w *Write, r *WriteRecord, grant *policy.WriteAccess, f
 	for _, p := range presets {
 		r.Set = slices.DeleteFunc(r.Set, func(s SetOperand) bool { return s.Field == p.Field })
 		r.Set = append(r.Set, SetOperand{Field: p.Field, Operand: p.Operand})
+		r.Presets = append(r.Presets, p.Field)
 	}
 	r.Effect, r.Direct, r.Check, r.Lines = d.Effect, d.Direct, d.Check, d.Lines
 	if d.DirectIf != nil && w.Kind == connectors.Create {
@@ -414,6 +417,7 @@ func (b *builder) callWrite(w *Write, g *group, fn *catalog.Function) *connector
 	for _, p := range presets {
 		r.Call = slices.DeleteFunc(r.Call, func(a connectors.ArgOperand) bool { return a.Name == p.Field })
 		r.Call = append(r.Call, connectors.ArgOperand{Name: p.Field, Operand: p.Operand})
+		r.Presets = append(r.Presets, p.Field)
 	}
 	r.Effect, r.Permit, r.Direct, r.Lines = d.Effect, d.Permit, d.Direct, d.Lines
 	w.Records = []WriteRecord{r}

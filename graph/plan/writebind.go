@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"slices"
+
 	"github.com/countersign/countersign/connectors"
 	"github.com/countersign/countersign/policy"
 )
@@ -19,11 +21,18 @@ type BoundRecord struct {
 	DirectCheck *connectors.Condition
 	// Visible is what the record must match to be shown; nil: it may be.
 	Visible *connectors.Condition
+	// Checks are the validators that looked at the step, and Invalid what refuses
+	// it. Those over HTTP are yet to be asked.
+	Checks  []policy.Check
+	Invalid []*connectors.Error
+	// Presets are the fields whose values the policy gave.
+	Presets []string
 }
 
-// BindWrite makes the steps of a write with the values of this request. A claim
-// that a policy line needs and the principal lacks takes the line's permission
-// away; a preset without its value denies.
+// BindWrite makes the steps of a write with the values of this request, as
+// validators leave them: it is the one place that direct and proposed writes
+// pass. A claim that a policy line needs and the principal lacks takes the line's
+// permission away; a preset without its value denies.
 func (p *Plan) BindWrite(w *Write, in *Bindings, v *Values) []BoundRecord {
 	args := v.All[w.ArgFrom:w.ArgTo]
 	missing := p.Missing(in, w.ArgFrom, w.ArgTo)
@@ -46,6 +55,12 @@ func (p *Plan) BindWrite(w *Write, in *Bindings, v *Values) []BoundRecord {
 		}
 		if w.Kind == connectors.Call {
 			b.Step.Args = c.object(r.Call)
+		}
+		if in.Validators.Validates(w.Object, policy.Act(w.Kind)) {
+			b.Presets = r.Presets
+			b.Checks, b.Invalid = in.Validators.Validate(b.Writing(w, in))
+		}
+		if w.Kind == connectors.Call {
 			permit := policy.DenyMissing(r.Permit, missing)
 			if policy.Match(permit, policy.ArgumentsOf(b.Step.Args), args) != policy.True {
 				b.Effect = policy.Denied
@@ -57,6 +72,16 @@ func (p *Plan) BindWrite(w *Write, in *Bindings, v *Values) []BoundRecord {
 		out[i] = b
 	}
 	return out
+}
+
+// Writing is the step as validators look at it.
+func (b *BoundRecord) Writing(w *Write, in *Bindings) *policy.Writing {
+	return &policy.Writing{Object: w.Object, Step: &b.Step, Presets: b.Presets, Principal: in.Principal, Now: in.Now}
+}
+
+// Held tells whether a validator wants people to decide.
+func (b *BoundRecord) Held() bool {
+	return slices.ContainsFunc(b.Checks, func(c policy.Check) bool { return c.Verdict == policy.Held })
 }
 
 // DirectCall tells whether a call may be done at once with its arguments.
