@@ -43,7 +43,8 @@ var (
 )
 
 // StartDevice begins the flow. address bounds how often one client may;
-// client is what the approving person is shown.
+// client is what the approving person is shown. Without a tenant it is for
+// whoever approves it, of any tenant.
 func (s *Service) StartDevice(ctx context.Context, tenant, address, client string) (*Device, error) {
 	if err := s.limits.take("device\x00"+address, rateDeviceNew); err != nil {
 		return nil, err
@@ -122,7 +123,7 @@ func (s *Service) pending(ctx context.Context, by *policy.Principal, userCode st
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return nil, now, err
 	}
-	if err != nil || c.Kind != KindDevice || c.Tenant != by.Tenant || !c.live(now) || c.Principal != "" {
+	if err != nil || c.Kind != KindDevice || c.Tenant != by.Tenant && c.Tenant != policy.DefaultTenant || !c.live(now) || c.Principal != "" {
 		return nil, now, connectors.Errorf(connectors.CodeNotFound, "no program waits for this code; it may be mistyped or over")
 	}
 	s.limits.giveBack(guess)
@@ -139,7 +140,7 @@ func (s *Service) DecideDevice(ctx context.Context, by *policy.Principal, userCo
 	note := Note{Kind: "identity.deviceDenied", Tenant: c.Tenant, Subject: by.ID, By: by, Details: map[string]string{"credential": c.ID}}
 	if approve {
 		note.Kind = "identity.deviceApproved"
-		c.Principal, c.SignedInAt = by.ID, by.SignedInAt
+		c.Principal, c.PersonTenant, c.SignedInAt = by.ID, by.Tenant, by.SignedInAt
 	} else {
 		c.DeniedAt = now
 	}
@@ -171,7 +172,7 @@ func (s *Service) PollDevice(ctx context.Context, deviceCode string) (*Session, 
 	case c.Principal == "":
 		return nil, ErrAuthorizationPending
 	}
-	r, err := s.person(ctx, c.Tenant, c.Principal)
+	r, err := s.person(ctx, c.personTenant(), c.Principal)
 	if err != nil {
 		return nil, err
 	}

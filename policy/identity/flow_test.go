@@ -410,3 +410,31 @@ func TestIssuersAreChecked(t *testing.T) {
 		t.Error("twice is taken")
 	}
 }
+
+// TestDeviceOfTenants: a program gets the sign-in of whoever approves it, of
+// their tenant; one that was begun for a tenant is approved by nobody else.
+func TestDeviceOfTenants(t *testing.T) {
+	d := newDoor(t, func(i *identity.Issuer) { i.Tenant = "org" }, identity.Options{})
+	d.i.info = map[string]any{"sub": "u1"}
+	begun, asked := d.begin(false)
+	d.i.token = func(*http.Request) (int, map[string]any) {
+		return http.StatusOK, d.idToken(asked, jwt.MapClaims{"org": "north"})
+	}
+	session, _, err := d.finish(begun, asked)
+	must(t, err)
+	by := d.mustBe(session.Token, session.Principal.ID)
+	for tenant, ok := range map[string]bool{"": true, "north": true, "south": false} {
+		device, err := d.StartDevice(t.Context(), tenant, "a", "test")
+		must(t, err)
+		if !ok {
+			wantCode(t, d.DecideDevice(t.Context(), by, device.UserCode, true), connectors.CodeNotFound)
+			continue
+		}
+		must(t, d.DecideDevice(t.Context(), by, device.UserCode, true))
+		got, err := d.PollDevice(t.Context(), device.DeviceCode)
+		must(t, err)
+		if p := d.mustBe(got.Token, by.ID); p.Tenant != "north" || !p.Interactive {
+			t.Errorf("%q: %+v", tenant, p)
+		}
+	}
+}

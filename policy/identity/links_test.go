@@ -139,14 +139,11 @@ func TestDevice(t *testing.T) {
 	agent := &policy.Principal{ID: "agent:helper", Kind: policy.Agent, Tenant: "default", Interactive: true}
 	keyed := *maria
 	keyed.Interactive = false
-	stranger := *maria
-	stranger.Tenant = "other"
 	for _, by := range []*policy.Principal{nil, policy.AnonymousPrincipal(), agent, &keyed} {
 		_, err := h.PendingDevice(t.Context(), by, d.UserCode)
 		wantCode(t, err, connectors.CodeSignInRequired)
 		wantCode(t, h.DecideDevice(t.Context(), by, d.UserCode, true), connectors.CodeSignInRequired)
 	}
-	wantCode(t, h.DecideDevice(t.Context(), &stranger, d.UserCode, true), connectors.CodeNotFound)
 	wantCode(t, h.DecideDevice(t.Context(), maria, "BBBB-BBBB", true), connectors.CodeNotFound)
 	wantCode(t, h.DecideDevice(t.Context(), maria, d.DeviceCode, true), connectors.CodeNotFound)
 

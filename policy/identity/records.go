@@ -124,6 +124,14 @@ type Credential struct {
 	Delegation *Delegation `json:"delegation,omitempty"`
 }
 
+// personTenant is the tenant of Principal.
+func (c *Credential) personTenant() string {
+	if c.PersonTenant != "" {
+		return c.PersonTenant
+	}
+	return c.Tenant
+}
+
 // Begun is a sign-in at a provider that waits for the browser's return.
 type Begun struct {
 	Issuer string `json:"issuer"`
