@@ -55,6 +55,7 @@ type app struct {
 	gateway  *gateway.Gateway
 	sealer   *audit.Sealer
 	journal  *audit.Journal
+	reloader *reloader
 	intents  *store.Intents
 	restored string // what /readyz says of a store that was restored; set once, before anything is served
 	listener net.Listener
@@ -146,14 +147,24 @@ func (a *app) assemble(p *project, exec *execute.Executor, issuer *connectors.Is
 		Control: &graph.Resolver{Proposals: a.service, Identity: a.identity, Audit: a.store, Sources: a.sources.States},
 		Sealer:  func(tenant string) plan.Sealer { return keys.Stable("graph", tenant) },
 		Audit:   a.journal, UnrecordedWrites: p.cfg.Telemetry.Audit.Writes == "none",
-		Limits: roleLimits(p.cfg), Budgets: budgets(p.cfg, a.store), Origins: origins(p.cfg), PublicURL: p.cfg.URL, Ready: a.store.Ping, StoreNote: func() string { return a.restored }, Metrics: metrics(), Pages: pages,
+		Limits: roleLimits(p.cfg), Budgets: budgets(p.cfg, a.store), Origins: origins(p.cfg), PublicURL: p.cfg.URL, Ready: a.store.Ping, Notes: a.notes, Metrics: metrics(), Pages: pages,
 		Proxies: proxies(p.cfg), Persisted: int(p.cfg.HTTP.PersistedQueries),
 		Log: a.log, Now: time.Now}
 	if u, err := url.Parse(p.cfg.URL); err == nil {
 		cfg.PublicHost = u.Host
 	}
-	a.gateway = gateway.New(cfg, gateway.NewSnapshot(p.catalog, p.policy).WithTrusted(p.trusted))
+	a.gateway = gateway.New(cfg, p.snapshot())
+	a.reloader = newReloader(a, p)
 	return nil
+}
+
+// notes are what /readyz says beside the sources.
+func (a *app) notes() []string {
+	notes := a.reloader.notes()
+	if a.restored != "" {
+		notes = append(notes, "store: "+a.restored)
+	}
+	return notes
 }
 
 // writable makes the data folder where it is missing, and refuses one in which
@@ -305,6 +316,7 @@ func (a *app) run(ctx context.Context) error {
 	if err := a.recover(ctx); err != nil {
 		return fmt.Errorf("the store was restored from an older backup, and what may have been done since could not be told: %w", err)
 	}
+	a.journal.Note(a.reloader.started())
 	var wg sync.WaitGroup
 	background := func(what string, fn func(context.Context) error) {
 		wg.Go(func() {
@@ -323,6 +335,7 @@ func (a *app) run(ctx context.Context) error {
 	background("proposals", a.service.Run)
 	background("executor", a.executor.Run)
 	background("sweep", a.sweep)
+	background("reload", a.reloader.run)
 	server := newServer(a.cfg, a.gateway, a.log)
 	failed := make(chan error, 1)
 	wg.Go(func() { failed <- serveOn(server, a.listener, a.tls) })

@@ -269,7 +269,7 @@ func (a *auditExport) tenant(e *env, s *store.Store, tenant string, since time.T
 			return err
 		}
 	}
-	if err := upTo(1<<62); err != nil || a.Checkpoints {
+	if err := upTo(1 << 62); err != nil || a.Checkpoints {
 		return err
 	}
 	return write(func(after int64) ([]audit.Record, error) { return s.Unsealed(e.ctx, tenant, after, exportPage) }, func(r *audit.Record) int64 { return r.N })

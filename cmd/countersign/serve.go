@@ -7,7 +7,9 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/countersign/countersign/cmd/countersign/config"
@@ -37,6 +39,10 @@ func (s *serveCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
+	hurry := make(chan os.Signal, 1)
+	signal.Notify(hurry, syscall.SIGHUP)
+	defer signal.Stop(hurry)
+	a.reloader.hurry = hurry
 	address := p.cfg.Listen
 	if s.Listen != "" {
 		address = s.Listen

@@ -53,8 +53,9 @@ type Config struct {
 	PublicHost string
 	// Ready answers nil when the store and the catalog are there.
 	Ready func(context.Context) error
-	// StoreNote is what /readyz adds about the store; nil or "": nothing.
-	StoreNote func() string
+	// Notes are lines that /readyz adds: what somebody should look at, though
+	// requests are answered. nil: none.
+	Notes func() []string
 	// Metrics serves /metrics; nil: there is none.
 	Metrics http.Handler
 	// Pages serves everything else: the console.
@@ -76,6 +77,7 @@ type SourceStates interface {
 type Gateway struct {
 	cfg      Config
 	snapshot atomic.Pointer[Snapshot]
+	era      atomic.Pointer[era] // ends when another snapshot is in force
 	mux      *http.ServeMux
 	socket   socket
 	// persisted are the texts that clients registered.
@@ -93,6 +95,7 @@ func New(cfg Config, first *Snapshot) *Gateway {
 	g := &Gateway{cfg: cfg, mux: http.NewServeMux(), persisted: newPersisted(cfg.Persisted)}
 	g.closing, g.stop = context.WithCancel(context.Background())
 	g.snapshot.Store(first)
+	g.era.Store(newEra())
 	g.socket = g.newSocket()
 	g.mux.HandleFunc("/graphql", g.serveGraphQL)
 	g.mux.HandleFunc("GET /op/openapi.json", g.serveOpenAPI)
@@ -109,8 +112,22 @@ func New(cfg Config, first *Snapshot) *Gateway {
 }
 
 // Swap puts a new snapshot in place. Operations under way finish on the one
-// they began with.
-func (g *Gateway) Swap(s *Snapshot) { g.snapshot.Store(s) }
+// they began with; subscriptions are planned again on the new one, or end.
+func (g *Gateway) Swap(s *Snapshot) {
+	g.snapshot.Store(s)
+	g.era.Swap(newEra()).end()
+}
+
+// An era is the time of one snapshot.
+type era struct {
+	context.Context
+	end context.CancelFunc
+}
+
+func newEra() *era {
+	ctx, end := context.WithCancel(context.Background())
+	return &era{ctx, end}
+}
 
 // Snapshot is the one in force.
 func (g *Gateway) Snapshot() *Snapshot { return g.snapshot.Load() }
@@ -120,6 +137,7 @@ func (g *Gateway) Close() {
 	g.mu.Lock()
 	g.stop()
 	g.mu.Unlock()
+	g.era.Load().end()
 	g.open.Wait()
 }
 
@@ -155,9 +173,9 @@ func (g *Gateway) serveReady(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	text := "ready\n"
-	if g.cfg.StoreNote != nil {
-		if note := g.cfg.StoreNote(); note != "" {
-			text += "store: " + note + "\n"
+	if g.cfg.Notes != nil {
+		for _, note := range g.cfg.Notes() {
+			text += note + "\n"
 		}
 	}
 	for _, s := range g.cfg.Sources.States() {

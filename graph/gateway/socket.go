@@ -213,29 +213,88 @@ func (x *executor) refused(ctx context.Context, errs []Error) graphql.ResponseHa
 
 // subscribe runs a subscription of the control plane; sources have none yet.
 func (x *executor) subscribe(ctx context.Context, c *call, oc *graphql.OperationContext) (graphql.ResponseHandler, context.Context) {
-	var errs []Error
-	if oc.Variables, errs = c.coerced(); errs != nil {
+	s := &subscription{x: x, req: c.req}
+	if errs := s.begin(ctx, c, oc); errs != nil {
 		return x.refused(ctx, errs), ctx
 	}
-	ctx = x.g.inform(ctx, c)
-	ctx = graphql.WithOperationContext(ctx, oc)
-	first := graphql.WithResponseContext(ctx, x.g.present, x.g.recovered)
-	next := c.state.schema.control.Exec(first)
-	if errs := graphql.GetErrors(first); errs != nil {
-		return x.refused(ctx, fromGQL(errs)), ctx
+	return s.next, ctx
+}
+
+// A subscription is one document that is answered until it ends. When another
+// snapshot is in force it is planned again; where its document is no longer one
+// of the caller's schema it ends with FORBIDDEN.
+type subscription struct {
+	x      *executor
+	req    *Request
+	ctx    context.Context // of the present plan: ends with its era
+	cancel func()
+	events graphql.ResponseHandler
+	ended  bool
+}
+
+// begin plans the document on its call's snapshot.
+func (s *subscription) begin(ctx context.Context, c *call, oc *graphql.OperationContext) []Error {
+	var errs []Error
+	if oc.Variables, errs = c.coerced(); errs != nil {
+		return errs
 	}
-	return func(ctx context.Context) *graphql.Response {
-		if ctx.Err() != nil {
-			return nil
+	era := s.x.g.era.Load()
+	inner, cancel := context.WithCancel(ctx)
+	unhook := context.AfterFunc(era, cancel)
+	s.cancel = cancel
+	context.AfterFunc(inner, func() { unhook() })
+	if s.x.g.Snapshot() != c.snap {
+		cancel() // it moved since it was read
+	}
+	s.ctx = graphql.WithOperationContext(s.x.g.inform(inner, c), oc)
+	first := graphql.WithResponseContext(s.ctx, s.x.g.present, s.x.g.recovered)
+	s.events = c.state.schema.control.Exec(first)
+	if errs := graphql.GetErrors(first); errs != nil {
+		s.cancel()
+		return fromGQL(errs)
+	}
+	return nil
+}
+
+// next waits for an answer; nil ends it.
+func (s *subscription) next(ctx context.Context) *graphql.Response {
+	for !s.ended {
+		if ctx.Err() == nil && s.ctx.Err() == nil {
+			inner := graphql.WithResponseContext(s.ctx, s.x.g.present, s.x.g.recovered)
+			resp := s.events(inner)
+			errs := graphql.GetErrors(inner)
+			// An answer that the end of the era broke off is none.
+			if resp != nil && (s.ctx.Err() == nil || len(resp.Errors)+len(errs) == 0) {
+				resp.Errors = s.x.list(fromGQL(append(resp.Errors, errs...)))
+				return resp
+			}
 		}
-		ctx = graphql.WithResponseContext(ctx, x.g.present, x.g.recovered)
-		resp := next(ctx)
-		if resp == nil {
-			return nil
+		moved := s.ctx.Err() != nil && ctx.Err() == nil && s.x.g.closing.Err() == nil
+		s.cancel()
+		if !moved {
+			break
 		}
-		resp.Errors = x.list(fromGQL(append(resp.Errors, graphql.GetErrors(ctx)...)))
-		return resp
-	}, ctx
+		if errs := s.again(ctx); errs != nil {
+			s.ended = true
+			return s.x.refused(ctx, errs)(ctx)
+		}
+	}
+	s.ended = true
+	return nil
+}
+
+// again plans the document on the snapshot that is in force now.
+func (s *subscription) again(ctx context.Context) []Error {
+	c, errs := s.x.g.prepare(ctx, s.x.principal, s.req, s.x.traceID)
+	if errs == nil {
+		errs = s.begin(ctx, c, s.x.operation(c))
+	}
+	if errs == nil || errs[0].Code != connectors.CodeValidationFailed {
+		return errs
+	}
+	out := refuse(connectors.CodeForbidden, "what you may see has changed, and this subscription is no longer part of it")
+	out[0].Unblock = []string{"read the schema again and subscribe to what is there"}
+	return out
 }
 
 // DispatchError answers a request that was refused.
