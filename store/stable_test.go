@@ -42,3 +42,23 @@ func TestStable(t *testing.T) {
 		}
 	})
 }
+
+// A digest is the same for the same value of one tenant, and tells nothing to who
+// has another key.
+func TestDigest(t *testing.T) {
+	one, two := keyring(t), keyring(t, strings.Repeat("z", 40))
+	digest := one.Stable("graph", "a").Digest([]byte("x"))
+	if len(digest) != 32 || digest != one.Stable("graph", "a").Digest([]byte("x")) {
+		t.Errorf("%q", digest)
+	}
+	for name, other := range map[string]string{"another value": one.Stable("graph", "a").Digest([]byte("y")), "another tenant": one.Stable("graph", "b").Digest([]byte("x")),
+		"a tenant and value that run together": one.Stable("graph", "ax").Digest(nil), "another key": two.Stable("graph", "a").Digest([]byte("x")),
+		"another purpose": one.Stable("cursor", "a").Digest([]byte("x"))} {
+		if other == digest || len(other) != 32 {
+			t.Errorf("%s: %q", name, other)
+		}
+	}
+	if got := (&store.Keyring{}).Stable("graph", "a").Digest([]byte("x")); got != "" {
+		t.Errorf("without a key: %q", got)
+	}
+}
