@@ -30,6 +30,7 @@ var imports = map[string][]string{
 	"policy":                   {"connectors"},
 	"policy/audit":             {"connectors", "policy"},
 	"policy/identity":          {"connectors", "policy"},
+	"policy/remote":            {"policy"},
 	"policy/budget":            {"connectors"},
 	"graph/catalog":            {"connectors", "policy"},
 	"graph/plan":               {"connectors", "policy", "graph/catalog"},

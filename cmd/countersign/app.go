@@ -31,6 +31,7 @@ import (
 	"github.com/countersign/countersign/policy"
 	"github.com/countersign/countersign/policy/audit"
 	"github.com/countersign/countersign/policy/identity"
+	validators "github.com/countersign/countersign/policy/remote"
 	"github.com/countersign/countersign/proposals"
 	"github.com/countersign/countersign/store"
 )
@@ -107,7 +108,7 @@ func openApp(ctx context.Context, p *project, dataDir string, log *slog.Logger) 
 	if err != nil {
 		return a, err
 	}
-	exec := &execute.Executor{Sources: a.sources.gated, Issuer: issuer, Cache: a.cache}
+	exec := &execute.Executor{Sources: a.sources.gated, Issuer: issuer, Cache: a.cache, Asker: &validators.Asker{}}
 	return a, a.assemble(p, exec, issuer, keys)
 }
 

@@ -105,7 +105,8 @@ func (p *project) build() []config.Problem {
 	if problems = append(problems, more...); policy.Errors(problems) {
 		return problems
 	}
-	p.policy, more = policy.Load(files, catalog.NewBinder(p.catalog), policy.Options{CatalogVersion: p.catalog.Version, Agents: p.cfg.Agents.Names, Roles: nil})
+	p.policy, more = policy.Load(files, catalog.NewBinder(p.catalog), policy.Options{CatalogVersion: p.catalog.Version, Agents: p.cfg.Agents.Names, Roles: nil,
+		Expand: p.cfg.Expand})
 	if problems = append(problems, more...); p.policy == nil || policy.Errors(problems) {
 		return problems
 	}

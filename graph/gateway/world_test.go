@@ -40,6 +40,7 @@ type world struct {
 	files   map[string]string
 	base    *plantest.World
 	door    *gateway.Gateway
+	exec    *execute.Executor
 	service *proposals.Service
 	store   *proposalstest.Memory
 	people  people
@@ -86,6 +87,7 @@ func budgetedWorld(t testing.TB, limits gateway.RoleLimits, budgets *gateway.Bud
 	w.systems.ids = map[string]string{}
 	gate, issuer := connectors.NewGate(nil)
 	exec := &execute.Executor{Sources: map[string]connectors.Connector{}, Issuer: issuer}
+	w.exec = exec
 	for name, c := range w.base.Sources() {
 		exec.Sources[name] = gate.Wrap(name, c)
 		w.systems.ids[name] = "system:" + name

@@ -32,6 +32,8 @@ type Config struct {
 	File string `yaml:"-"`
 	// LiteralSecrets lists where a secret stands in the file itself.
 	LiteralSecrets []Problem `yaml:"-"`
+
+	expand func(text string) (out string, secret bool, err error)
 	// Source names come in the order of the file.
 }
 

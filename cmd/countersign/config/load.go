@@ -51,7 +51,7 @@ func plainPathError(err error) string {
 func Parse(file string, data []byte, lookup func(string) (string, bool)) (*Config, []Problem) {
 	d := &decoder{file: file, lookup: lookup, readFile: os.ReadFile}
 	cfg := defaults()
-	cfg.File, cfg.Dir = file, filepath.Dir(file)
+	cfg.File, cfg.Dir, cfg.expand = file, filepath.Dir(file), d.expand
 	parsed, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		return nil, []Problem{syntaxProblem(file, err)}
@@ -158,6 +158,16 @@ func (d *decoder) expand(text string) (out string, secret bool, err error) {
 		return fallback
 	})
 	return out, secret, err
+}
+
+// Expand replaces ${...} in a text of another file as it is done in this one.
+// Errors name what is not set.
+func (c *Config) Expand(text string) (string, error) {
+	if c.expand == nil {
+		return "", errors.New("${...} has no value here")
+	}
+	out, _, err := c.expand(text)
+	return out, err
 }
 
 var (

@@ -66,6 +66,14 @@ func (r *runner) world(ctx context.Context, dir string) (*world, error) {
 	return r.world(ctx, dir)
 }
 
+// passing stands for validators over HTTP, which tests of a policy do not call.
+type passing struct{}
+
+// Ask implements policy.Asker.
+func (passing) Ask(context.Context, *policy.Remote, []byte) (*policy.Answer, error) {
+	return &policy.Answer{OK: true}, nil
+}
+
 // assemble puts the rooms together as the server does.
 func (r *runner) assemble(ctx context.Context, dir string) (*world, error) {
 	w := &world{}
@@ -74,7 +82,7 @@ func (r *runner) assemble(ctx context.Context, dir string) (*world, error) {
 		return nil, err
 	}
 	gate, issuer := connectors.NewGate(nil)
-	exec := &execute.Executor{Sources: map[string]connectors.Connector{}, Issuer: issuer}
+	exec := &execute.Executor{Sources: map[string]connectors.Connector{}, Issuer: issuer, Asker: passing{}}
 	for name, g := range r.given {
 		m, err := memory.New(g.schema, g.records)
 		if err != nil {
