@@ -178,7 +178,7 @@ func (s *site) arguments() []string {
 // serving waits until it says where it serves.
 func (n *node) serving(t testing.TB) *node {
 	t.Helper()
-	n.url = n.stderr.find(t, `countersign serves (http://\S+)`, n.ended)
+	n.url = n.stderr.find(t, `countersign serves (https?://\S+)`, n.ended)
 	return n
 }
 

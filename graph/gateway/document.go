@@ -165,6 +165,27 @@ func tokens(text string) int {
 // spread bounds what fragments multiply to: selections per token allowed.
 const spread = 20
 
+// held counts what variables hold, and stops behind most. They were decoded, so
+// their depth is bounded.
+func held(v any, most int) int {
+	n := 1
+	switch v := v.(type) {
+	case map[string]any:
+		for _, item := range v {
+			if n += held(item, most-n); n > most {
+				return n
+			}
+		}
+	case []any:
+		for _, item := range v {
+			if n += held(item, most-n); n > most {
+				return n
+			}
+		}
+	}
+	return n
+}
+
 // measure counts depth and aliases with fragments spread, and stops where a
 // limit is passed, so that fragments that multiply cost nothing.
 func (o *operation) measure(query *ast.QueryDocument, lim Limits) []Error {

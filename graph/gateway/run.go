@@ -103,6 +103,9 @@ func (c *call) load() []Error {
 		return refuse(connectors.CodeUnsupported, "GET carries queries only; send a POST")
 	}
 	c.vars = c.req.Variables
+	if most := spread * c.state.limits.Tokens; len(c.vars) > 0 && held(c.vars, most) > most {
+		return refuse(connectors.CodeTooLarge, "the variables hold more than %d values", most)
+	}
 	for _, def := range c.op.def.VariableDefinitions {
 		v, given := c.vars[def.Variable]
 		if def.Type.NonNull && (given && v == nil || !given && def.DefaultValue == nil) {
