@@ -115,12 +115,12 @@ type checkCmd struct {
 
 // Run checks everything that needs no source.
 func (c *checkCmd) Run(e *env) error {
-	if c.Production {
-		return errors.New("check --production is not supported yet")
-	}
 	p, problems := loadProject(c.Config)
 	if !policy.Errors(problems) {
 		problems = append(problems, p.proven(e.ctx)...)
+		if c.Production {
+			problems = append(problems, p.production()...)
+		}
 	}
 	if c.JSON {
 		if problems == nil {

@@ -30,6 +30,9 @@ type Config struct {
 	Dir string `yaml:"-"`
 	// File is the path of the file, for messages.
 	File string `yaml:"-"`
+	// Lines are where the file's keys have their values, by dotted path; what is
+	// not in it was not written.
+	Lines map[string]int `yaml:"-"`
 	// LiteralSecrets lists where a secret stands in the file itself.
 	LiteralSecrets []Problem `yaml:"-"`
 

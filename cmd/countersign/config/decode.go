@@ -22,6 +22,7 @@ type decoder struct {
 	readFile func(string) ([]byte, error)
 	problems []Problem
 	secrets  []Problem
+	lines    map[string]int // where each key stands
 }
 
 func (d *decoder) problem(n ast.Node, code, format string, args ...any) {
@@ -59,6 +60,9 @@ func (d *decoder) value(n ast.Node, v reflect.Value, path string) {
 	n = unwrap(n)
 	if _, isNull := n.(*ast.NullNode); n == nil || isNull {
 		return
+	}
+	if t := n.GetToken(); t != nil && t.Position != nil && d.lines != nil {
+		d.lines[path] = t.Position.Line
 	}
 	switch v.Type() {
 	case laterType:

@@ -49,7 +49,7 @@ func plainPathError(err error) string {
 
 // Parse reads a configuration from its text. lookup answers variables.
 func Parse(file string, data []byte, lookup func(string) (string, bool)) (*Config, []Problem) {
-	d := &decoder{file: file, lookup: lookup, readFile: os.ReadFile}
+	d := &decoder{file: file, lookup: lookup, readFile: os.ReadFile, lines: map[string]int{}}
 	cfg := defaults()
 	cfg.File, cfg.Dir, cfg.expand = file, filepath.Dir(file), d.expand
 	parsed, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
@@ -60,7 +60,7 @@ func Parse(file string, data []byte, lookup func(string) (string, bool)) (*Confi
 		return nil, []Problem{{File: file, Line: 1, Code: "bad_value", Message: "the file must hold one YAML document"}}
 	}
 	d.value(parsed.Docs[0].Body, reflect.ValueOf(&cfg).Elem(), "")
-	cfg.LiteralSecrets = d.secrets
+	cfg.LiteralSecrets, cfg.Lines = d.secrets, d.lines
 	problems := append(d.problems, cfg.validate()...)
 	slices.SortStableFunc(problems, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), strings.Compare(a.Message, b.Message))
