@@ -254,3 +254,28 @@ func deny(c *connectors.Condition, missing []bool, negated bool) *connectors.Con
 	}
 	return connectors.Nothing()
 }
+
+// Constant is a copy of a condition whose operands are constants: the values of
+// one principal.
+func Constant(c *connectors.Condition, params []connectors.Value) *connectors.Condition {
+	if c == nil {
+		return nil
+	}
+	out := *c
+	if c.Operand.Arg > 0 {
+		out.Operand = connectors.Const(c.Operand.Value(params))
+	}
+	out.Inner = Constant(c.Inner, params)
+	if len(c.Items) > 0 {
+		out.Items = make([]*connectors.Condition, len(c.Items))
+		for i, item := range c.Items {
+			out.Items[i] = Constant(item, params)
+		}
+	}
+	if c.Relation != nil {
+		r := *c.Relation
+		r.Where = Constant(r.Where, params)
+		out.Relation = &r
+	}
+	return &out
+}

@@ -315,25 +315,48 @@ func (r *testReader) triple(n yamlNode) {
 }
 
 // tripleObject reads source.collection, source.function, or one of their fields.
-// Names of collections may have dots themselves: the whole text comes first.
 func (r *testReader) tripleObject(n yamlNode, t *TestTriple) {
 	text, _ := n.text("object")
-	names := r.engine.names
-	if _, ok := names.byName[text]; ok {
-		t.Object = text
+	object, field, bad := r.engine.names.split(text)
+	if bad != nil {
+		n.problem(bad.Code, bad.Message, bad.Hint)
 		return
 	}
+	t.Object, t.FieldName = object, field
+	if field != "" {
+		o := r.engine.names.byName[object]
+		t.Field = r.engine.names.objects[o].Fields[r.engine.names.fields[o][field]].System
+	}
+}
+
+// Name splits "source.object" or "source.object.field"; the field goes by the
+// graph's name. What names nothing is CodeBadInput with the nearest name.
+func (e *Engine) Name(text string) (object, field string, err error) {
+	object, field, bad := e.names.split(text)
+	if bad != nil {
+		message := bad.Message
+		if bad.Hint != "" {
+			message += ". " + bad.Hint
+		}
+		return "", "", connectors.Errorf(connectors.CodeBadInput, "%s", message)
+	}
+	return object, field, nil
+}
+
+// split reads an object or one of its fields. Names of collections may have dots
+// themselves: the whole text comes first.
+func (n *names) split(text string) (object, field string, bad *Problem) {
+	if _, ok := n.byName[text]; ok {
+		return text, "", nil
+	}
 	if i := strings.LastIndexByte(text, '.'); i > 0 {
-		if o, ok := names.byName[text[:i]]; ok {
-			t.Object, t.FieldName = text[:i], text[i+1:]
-			f, ok := names.fields[o][t.FieldName]
-			if !ok {
-				n.problem(ProblemUnknownName, t.Object+` has no field "`+t.FieldName+`"`, didYouMean(t.FieldName, names.fieldNames(o)))
-				return
+		if o, ok := n.byName[text[:i]]; ok {
+			object, field = text[:i], text[i+1:]
+			if _, ok := n.fields[o][field]; !ok {
+				return "", "", &Problem{Code: ProblemUnknownName, Message: object + ` has no field "` + field + `"`, Hint: didYouMean(field, n.fieldNames(o))}
 			}
-			t.Field = names.objects[o].Fields[f].System
-			return
+			return object, field, nil
 		}
 	}
-	n.problem(ProblemUnknownName, `"`+text+`" names nothing that is pinned`, didYouMean(text, names.all))
+	return "", "", &Problem{Code: ProblemUnknownName, Message: `"` + text + `" names nothing that is pinned`, Hint: didYouMean(text, n.all)}
 }

@@ -17,11 +17,13 @@ import (
 
 type policyCmd struct {
 	Test   policyTestCmd   `cmd:"" help:"Run policy/*.policy_test.yaml over records in memory; no source is contacted."`
+	WhoCan policyWhoCanCmd `cmd:"" help:"List the roles, agents and people who may do something, and by which line."`
+	Diff   policyDiffCmd   `cmd:"" help:"Compare two policies: what opens and what closes, per role."`
 	Replay policyReplayCmd `cmd:"" help:"Not supported yet."`
 }
 
 type policyReplayCmd struct {
-	Arguments []string `arg:"" optional:"" hidden:""`
+	Arguments []string `arg:"" optional:"" help:"Whatever it will take."`
 }
 
 // Run refuses in words.
@@ -46,7 +48,7 @@ type testedCase struct {
 // Run runs the tests, and says of each that failed what was expected, what came,
 // and why.
 func (t *policyTestCmd) Run(e *env) error {
-	p, problems := loadProject(t.Config)
+	p, problems := loadOffline(t.Config)
 	if printProblems(e.stderr, problems) {
 		return errSilent
 	}

@@ -44,7 +44,15 @@ type project struct {
 // source. The project is whole only where no problem is more than a warning; as
 // much as can be read is filled in otherwise.
 func loadProject(file string) (*project, []config.Problem) {
-	cfg, problems := config.Load(file)
+	return projectOf(config.Load(file))
+}
+
+// loadOffline is loadProject for what contacts nothing: it needs no secrets.
+func loadOffline(file string) (*project, []config.Problem) {
+	return projectOf(config.LoadOffline(file))
+}
+
+func projectOf(cfg *config.Config, problems []config.Problem) (*project, []config.Problem) {
 	if cfg == nil {
 		return nil, problems
 	}

@@ -55,31 +55,7 @@ func (a *authorizer) bound(p *policy.Principal) *bound {
 
 // fixed is a condition of the view with this principal's values in it.
 func (b *bound) fixed(c *connectors.Condition) *connectors.Condition {
-	return constant(policy.DenyMissing(c, b.missing), b.params)
-}
-
-// constant is a copy of a condition whose operands are constants.
-func constant(c *connectors.Condition, params []connectors.Value) *connectors.Condition {
-	if c == nil {
-		return nil
-	}
-	out := *c
-	if c.Operand.Arg > 0 {
-		out.Operand = connectors.Const(c.Operand.Value(params))
-	}
-	out.Inner = constant(c.Inner, params)
-	if len(c.Items) > 0 {
-		out.Items = make([]*connectors.Condition, len(c.Items))
-		for i, item := range c.Items {
-			out.Items[i] = constant(item, params)
-		}
-	}
-	if c.Relation != nil {
-		r := *c.Relation
-		r.Where = constant(r.Where, params)
-		out.Relation = &r
-	}
-	return &out
+	return policy.Constant(policy.DenyMissing(c, b.missing), b.params)
 }
 
 var errForbidden = connectors.Errorf(connectors.CodeForbidden, "policy does not permit this change")

@@ -19,6 +19,7 @@ import (
 type decoder struct {
 	file     string
 	lookup   func(string) (string, bool)
+	unset    string // for variables that are not there; "": that is a problem
 	readFile func(string) ([]byte, error)
 	problems []Problem
 	secrets  []Problem

@@ -22,6 +22,20 @@ import (
 // environment win over those of .env. The Config is usable only when no
 // problem is more than a warning.
 func Load(file string) (*Config, []Problem) {
+	return load(file, "")
+}
+
+// unset stands for what the environment does not have: an address of nothing,
+// long enough for a secret.
+const unset = "http://unset.invalid/00000000000000000000000000000000"
+
+// LoadOffline is Load for what contacts nothing: variables and files of secrets
+// that are not there are no problem.
+func LoadOffline(file string) (*Config, []Problem) {
+	return load(file, unset)
+}
+
+func load(file, unset string) (*Config, []Problem) {
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, []Problem{{File: file, Code: "unreadable", Message: plainPathError(err)}}
@@ -35,7 +49,7 @@ func Load(file string) (*Config, []Problem) {
 		v, ok := env[name]
 		return v, ok
 	}
-	cfg, more := Parse(file, data, lookup)
+	cfg, more := parse(&decoder{file: file, lookup: lookup, readFile: os.ReadFile, unset: unset}, data)
 	return cfg, append(problems, more...)
 }
 
@@ -49,7 +63,12 @@ func plainPathError(err error) string {
 
 // Parse reads a configuration from its text. lookup answers variables.
 func Parse(file string, data []byte, lookup func(string) (string, bool)) (*Config, []Problem) {
-	d := &decoder{file: file, lookup: lookup, readFile: os.ReadFile, lines: map[string]int{}}
+	return parse(&decoder{file: file, lookup: lookup, readFile: os.ReadFile}, data)
+}
+
+func parse(d *decoder, data []byte) (*Config, []Problem) {
+	file := d.file
+	d.lines = map[string]int{}
 	cfg := defaults()
 	cfg.File, cfg.Dir, cfg.expand = file, filepath.Dir(file), d.expand
 	parsed, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
@@ -139,6 +158,9 @@ func (d *decoder) expand(text string) (out string, secret bool, err error) {
 		}
 		if path, ok := strings.CutPrefix(inner, "file:"); ok {
 			data, readErr := d.readFile(path)
+			if readErr != nil && d.unset != "" {
+				return d.unset
+			}
 			if readErr != nil {
 				err = errors.Join(err, fmt.Errorf("${file:%s}: %s", path, plainPathError(readErr)))
 			}
@@ -151,6 +173,9 @@ func (d *decoder) expand(text string) (out string, secret bool, err error) {
 		}
 		if v, ok := d.lookup(name); ok {
 			return v
+		}
+		if !hasDefault && d.unset != "" {
+			return d.unset
 		}
 		if !hasDefault {
 			err = errors.Join(err, fmt.Errorf("${%s} is not set; set it in the environment or in .env, or write ${%s:-default}", name, name))
