@@ -47,8 +47,8 @@ cases:
 	}
 	fmt.Fprintf(&b, `
 can:
-  - { as: owner1,    act: update, object: %[1]s, expect: propose }
-  - { as: anonymous, act: read,   object: %[1]s, expect: deny }
+  - { as: owner1,    act: read, object: %[1]s, expect: allow }
+  - { as: anonymous, act: read, object: %[1]s, expect: deny }
 `, quoted(c.Object+"."+f.Name))
 	return b.String()
 }
