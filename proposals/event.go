@@ -134,7 +134,7 @@ type Person struct {
 	// the id itself. Behind: an author's person, by whatever account (R3).
 	Same   string
 	Behind bool
-	Admin      bool // may withdraw for others
+	Admin  bool // may withdraw for others
 }
 
 // Records are what a transition writes, in one transaction.
