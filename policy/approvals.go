@@ -24,6 +24,7 @@ type approvals struct {
 	// validators in the order of the file, and those of each object.
 	validators []*validator
 	byObject   map[int32][]*validator
+	amounts    map[string]*AmountSpec // by object
 }
 
 type rule struct {
@@ -55,7 +56,7 @@ const requireHint = "Write defaults: { require: [{ role: ... }] }"
 
 // notYet tells the keys of the reference that are not built.
 func notYet(key string) bool {
-	return strings.Contains(" amounts reason look freshSignIn window evidence escalate remind reviewersMayEdit rebase show humanOnly ", " "+key+" ")
+	return strings.Contains(" reason look freshSignIn window evidence escalate remind reviewersMayEdit rebase show humanOnly ", " "+key+" ")
 }
 
 // unknownKey reports a key that stands where it means nothing.
@@ -89,6 +90,8 @@ func (l *loader) approvalsFile(file string, data []byte) {
 			}
 		case "defaults":
 			l.defaults(e.value)
+		case "amounts":
+			l.amounts(e.value)
 		case "rules":
 			seen := map[string]bool{}
 			for _, item := range e.value.items() {
@@ -97,9 +100,10 @@ func (l *loader) approvalsFile(file string, data []byte) {
 		case "validators":
 			l.validatorsList(e.value)
 		default:
-			unknownKey(e, "approvals.yaml", "version", "defaults", "rules", "validators")
+			unknownKey(e, "approvals.yaml", "version", "amounts", "defaults", "rules", "validators")
 		}
 	}
+	l.amountsAreThere()
 	if !version {
 		doc.problem(ProblemSyntax, "the version is missing", "Write version: 1")
 	}

@@ -25,6 +25,9 @@ type ChangeFacts struct {
 	// Checks are what validators said of it: one that holds it for people adds its
 	// seat to those of the rule.
 	Checks []Check
+	// Amount of the change, and what its principal's amounts come to today with
+	// it; nil: UNKNOWN.
+	Amount, AmountToday *Money
 }
 
 // A Routing says what happens to a change that must be proposed. The zero Routing

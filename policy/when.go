@@ -18,6 +18,7 @@ type whenNode struct {
 	subject string // and, or, not, input, before, after, records, principal, agent
 	items   []*whenNode
 	cond    *connectors.Condition // of the other subjects; fields by graph names
+	money   []moneyTest           // of amount and amountToday
 }
 
 // facts are a change as rules look at it.
@@ -64,6 +65,10 @@ func (n *whenNode) eval(f facts) Tri {
 		return Match(n.cond, principalField(f.change.Principal), nil)
 	case "agent":
 		return Match(n.cond, agentField(f.change.Principal), nil)
+	case "amount":
+		return moneyMatches(n.money, f.change.Amount)
+	case "amountToday":
+		return moneyMatches(n.money, f.change.AmountToday)
 	}
 	return Unknown
 }
@@ -181,7 +186,7 @@ func (w *whenText) fail(p *ast.Position, message, nearest string) *BindError {
 
 // whenSubjects are what a filter may look at, beside and, or, not.
 func whenSubjects() []string {
-	return []string{"input", "before", "after", "records", "principal", "agent", "and", "or", "not"}
+	return []string{"input", "before", "after", "records", "amount", "amountToday", "principal", "agent", "and", "or", "not"}
 }
 
 // bind types the filter for one object.
@@ -236,7 +241,10 @@ func (w *whenText) subject(o *Object, c *ast.ChildValue, depth int) (*whenNode, 
 		}
 		cond, err := w.record(c.Name, fields, c.Value, depth+1)
 		return &whenNode{subject: c.Name, cond: cond}, err
-	case "amount", "amountToday", "risk", "look":
+	case "amount", "amountToday":
+		tests, err := w.moneyTests(c.Name, c.Value)
+		return &whenNode{subject: c.Name, money: tests}, err
+	case "risk", "look":
 		return nil, w.fail(c.Position, "a condition on "+c.Name+" is not supported yet", "")
 	}
 	return nil, w.fail(c.Position, `a change has no "`+c.Name+`"`, nearest(c.Name, whenSubjects()))

@@ -44,6 +44,11 @@ type Authorizer interface {
 	// Directory.Holders is asked about.
 	Granting(role string) []string
 
+	// Amounts are those of the changes of the review, in its order. Where the
+	// author's queries for one fail it is UNKNOWN; retry is their error, where it
+	// may pass.
+	Amounts(ctx context.Context, author *policy.Principal, c Content) (amounts []policy.Amount, retry error)
+
 	// Route finds what approvals.yaml makes of one change.
 	Route(ctx context.Context, author *policy.Principal, c Content, change *ReviewChange) (*Route, error)
 }
@@ -53,6 +58,27 @@ type Authorizer interface {
 type Content struct {
 	Set    *ChangeSet
 	Review *Review
+	// Amounts of the review's changes, and what the author's come to today, by
+	// currency; nil: UNKNOWN.
+	Amounts []policy.Amount
+	Today   map[string]int64
+}
+
+// AmountOf are the amount of a change and what the author's amounts come to
+// today with it; nil: UNKNOWN.
+func (c Content) AmountOf(change *ReviewChange) (amount, today *policy.Money) {
+	for i := range c.Review.Changes {
+		if &c.Review.Changes[i] == change && i < len(c.Amounts) {
+			amount = c.Amounts[i].Money
+		}
+	}
+	if amount == nil {
+		return nil, nil
+	}
+	if sum, ok := c.Today[amount.Currency]; ok {
+		today = &policy.Money{Currency: amount.Currency, Micros: sum}
+	}
+	return amount, today
 }
 
 // Then is what a rule makes of a change.

@@ -87,6 +87,11 @@ type Draft struct {
 	Revision Revision
 	// Complete: the frozen review document shows all there is (R8).
 	Complete bool
+	// AmountUnknown: an amount that is declared cannot be told. UseVersion and
+	// Day are those of the Use that AmountToday was computed of.
+	AmountUnknown bool
+	UseVersion    int64
+	Day           int64
 }
 
 // A View is what policy, directory and control rows say about this proposal at

@@ -37,7 +37,7 @@ func (s *Service) look(ctx context.Context, g *ground, d *Dossier, actor *policy
 	case err != nil:
 		return nil, err
 	default:
-		if err := s.lookAuthor(ctx, g, d, c, author, l); err != nil {
+		if err := s.lookAuthor(ctx, g, d, c, author, actor == nil, l); err != nil {
 			return nil, err
 		}
 	}
@@ -84,8 +84,21 @@ func (s *Service) knowPersons(ctx context.Context, d *Dossier, persons map[strin
 	return nil
 }
 
+// amountsNow are the amounts of the changes: at the claim (fresh) as they can be
+// told now, and for whoever looks at it as they were frozen where that says all.
+func (s *Service) amountsNow(ctx context.Context, g *ground, d *Dossier, c Content, author *policy.Principal, fresh bool) ([]policy.Amount, error) {
+	if fresh || len(d.Proposal.Amounts) != len(c.Review.Changes) {
+		return g.az.Amounts(ctx, author, c)
+	}
+	out := make([]policy.Amount, len(d.Proposal.Amounts))
+	for i := range out {
+		out[i] = policy.Amount{Declared: true, Money: &d.Proposal.Amounts[i]}
+	}
+	return out, nil
+}
+
 // lookAuthor asks whether the chain may do it now, and what is required now.
-func (s *Service) lookAuthor(ctx context.Context, g *ground, d *Dossier, c Content, author *policy.Principal, l *looked) error {
+func (s *Service) lookAuthor(ctx context.Context, g *ground, d *Dossier, c Content, author *policy.Principal, fresh bool, l *looked) error {
 	err := g.az.Recheck(ctx, author, c)
 	switch connectors.CodeOf(err) {
 	case "":
@@ -106,6 +119,15 @@ func (s *Service) lookAuthor(ctx context.Context, g *ground, d *Dossier, c Conte
 	}
 	if l.denied != nil || l.waits != nil {
 		return nil // the requirement stays what it was
+	}
+	if c.Amounts, err = s.amountsNow(ctx, g, d, c, author, fresh); err != nil {
+		return err
+	}
+	c.Today = d.Proposal.AmountToday
+	if known, _ := amountsOf(c.Amounts); d.Proposal.Counted && !slices.Equal(known, d.Proposal.Amounts) {
+		l.view.Authorised = false
+		l.denied = connectors.Errorf(connectors.CodeProposalStale, "the amount is another one now than it was when this was proposed")
+		return nil
 	}
 	route, err := s.route(ctx, g.az, author, c)
 	if err != nil {

@@ -172,6 +172,10 @@ func (s *Service) draft(ctx context.Context, g *ground, r *ProposeRequest, set *
 		return fail(err)
 	}
 	v.Authorised = true
+	amounts, err := s.charge(ctx, g, r.Author, &c)
+	if err != nil {
+		return fail(err)
+	}
 	route, err := s.route(ctx, g.az, r.Author, c)
 	if err != nil {
 		return fail(err)
@@ -181,7 +185,8 @@ func (s *Service) draft(ctx context.Context, g *ground, r *ProposeRequest, set *
 	if err != nil {
 		return fail(err)
 	}
-	head := Proposal{Tenant: r.Author.Tenant, ID: id.String(), Handle: newHandle(), Author: authorOf(r), Rule: route.Rule}
+	head := Proposal{Tenant: r.Author.Tenant, ID: id.String(), Handle: newHandle(), Author: authorOf(r), Rule: route.Rule,
+		Amounts: amounts.Head.Amounts, AmountToday: c.Today}
 	s.times(&head, g, r, route)
 	if head.DedupeKey, err = DedupeKey(&head, set, s.cfg.Keys); err != nil {
 		return fail(err)
@@ -198,7 +203,8 @@ func (s *Service) draft(ctx context.Context, g *ground, r *ProposeRequest, set *
 	if rev.ReviewHash, err = ReviewHash(rev.ContentHash, review); err != nil {
 		return fail(err)
 	}
-	e := Event{Kind: EventPropose, Actor: ActorOf(r.Author), New: &Draft{Head: head, Revision: rev, Complete: review.Complete}}
+	e := Event{Kind: EventPropose, Actor: ActorOf(r.Author), New: &Draft{Head: head, Revision: rev, Complete: review.Complete,
+		AmountUnknown: amounts.AmountUnknown, UseVersion: amounts.UseVersion, Day: amounts.Day}}
 	switch {
 	case route.Then == ThenReject:
 		e.Kind, e.Say = EventAutoReject, route.Say
@@ -212,6 +218,24 @@ func (s *Service) draft(ctx context.Context, g *ground, r *ProposeRequest, set *
 		}
 	}
 	return e, v, nil
+}
+
+// charge finds the amounts of a new proposal, and what they come to today.
+func (s *Service) charge(ctx context.Context, g *ground, author *policy.Principal, c *Content) (*Draft, error) {
+	out := &Draft{}
+	var err error
+	// Where a query failed its amount is UNKNOWN: people decide, and who has a
+	// budget of amounts is refused.
+	c.Amounts, _ = g.az.Amounts(ctx, author, *c)
+	known, _ := amountsOf(c.Amounts)
+	u := &Use{}
+	if len(known) > 0 {
+		if u, err = s.cfg.Store.Use(ctx, author.Tenant, author.ID); err != nil {
+			return nil, err
+		}
+	}
+	c.Today = s.amounts(u, c.Amounts, g.now, out)
+	return out, nil
 }
 
 // times sets the deadlines: the shorter of what the rule says and the author

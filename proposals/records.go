@@ -149,6 +149,13 @@ type Proposal struct {
 	Say        string `json:"say,omitempty"`
 	// PolicyVersion is the policy of the last transition.
 	PolicyVersion string `json:"policyVersion,omitempty"`
+	// Amounts are reserved while it is open, and used once it was executed.
+	// AmountToday is what its principal's amounts came to when it was made, with
+	// it, in millionths by currency.
+	Amounts     []policy.Money   `json:"amounts,omitempty"`
+	AmountToday map[string]int64 `json:"amountToday,omitempty"`
+	// Counted: it is in its principal's Use.
+	Counted bool `json:"counted,omitempty"`
 	// Compensates is the handle of the proposal that this one undoes.
 	Compensates string `json:"compensates,omitempty"`
 }

@@ -42,6 +42,8 @@ type Config struct {
 	Expire time.Duration
 	// KeepKeys is how long idempotency records are kept; 0: DefaultKeepKeys.
 	KeepKeys time.Duration
+	// Caps are what a principal may have open and reserved; nil: nothing is bound.
+	Caps func(principal string) Caps
 	// TraceID of the request; may be nil.
 	TraceID func(context.Context) string
 	// Failpoint is called at the crash points by name ("P1"); nil in production.
@@ -272,6 +274,9 @@ func (s *Service) commit(ctx context.Context, tx Tx, d *Dossier, e Event, v View
 	e.TraceID = s.cfg.TraceID(ctx)
 	_, r, commands, err := Next(d, e, now, v)
 	if err != nil {
+		return nil, nil, err
+	}
+	if err := s.account(tx, d.Proposal.State, e.New, &r.Head); err != nil {
 		return nil, nil, err
 	}
 	if err := tx.Put(&r.Head, r.Was); err != nil {

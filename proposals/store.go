@@ -45,6 +45,10 @@ type Store interface {
 	// Tenant set where there is none yet.
 	Control(ctx context.Context, tenant string) (*Control, error)
 
+	// Use reads what a principal has in use; the zero Use with its Tenant and
+	// Principal set where there is none yet.
+	Use(ctx context.Context, tenant, principal string) (*Use, error)
+
 	// Now is the store's clock, UTC, microseconds. For PostgreSQL that of the
 	// server.
 	Now(ctx context.Context) (time.Time, error)
@@ -64,6 +68,9 @@ type Tx interface {
 	// store can.
 	Get(tenant string, by Ref) (*Dossier, error)
 
+	// Use as Store.Use; locked until the end, there or not.
+	Use(tenant, principal string) (*Use, error)
+
 	// Put writes a head row. was 0 creates it (ErrConflict where it is there;
 	// ErrDuplicate where another open proposal of the tenant that is not
 	// Deliberate has its DedupeKey, and this is open and not Deliberate).
@@ -72,9 +79,9 @@ type Tx interface {
 	Put(p *Proposal, was int64) error
 
 	// Write appends rows: *Revision, *Decision, *OutboxMessage; and inserts or
-	// replaces by key: *Attempt, *IdempotencyRecord, *Control. An append whose
-	// number or id is taken is ErrConflict; so is a *Control whose Version is
-	// not the stored one plus 1.
+	// replaces by key: *Attempt, *IdempotencyRecord, *Control, *Use. An append
+	// whose number or id is taken is ErrConflict; so is a *Control or *Use whose
+	// Version is not the stored one plus 1.
 	Write(rows ...Row) error
 
 	// Idempotency finds a record that has not expired, or ErrNotFound. Of two
@@ -117,3 +124,4 @@ func (*Attempt) row()           {}
 func (*IdempotencyRecord) row() {}
 func (*OutboxMessage) row()     {}
 func (*Control) row()           {}
+func (*Use) row()               {}

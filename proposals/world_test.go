@@ -168,6 +168,7 @@ type authority struct {
 	approve  map[string]bool // roles that hold approve
 	confirms map[string]bool // persons whose own view allows
 	blind    map[string]bool // persons who may not read it all
+	amounts  func(proposals.Content) []policy.Amount
 }
 
 func newAuthority() *authority {
@@ -194,7 +195,7 @@ func (a *authority) change(fn func(*authority)) {
 func (a *authority) snapshot() *fixed {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	f := &fixed{version: a.version, route: a.route, recheck: a.recheck, approve: map[string]bool{}, confirms: map[string]bool{}, blind: map[string]bool{}}
+	f := &fixed{version: a.version, route: a.route, recheck: a.recheck, amounts: a.amounts, approve: map[string]bool{}, confirms: map[string]bool{}, blind: map[string]bool{}}
 	for k, v := range a.approve {
 		f.approve[k] = v
 	}
@@ -244,6 +245,7 @@ type fixed struct {
 	version                  string
 	route                    proposals.Route
 	recheck                  error
+	amounts                  func(proposals.Content) []policy.Amount
 	approve, confirms, blind map[string]bool
 }
 
@@ -269,6 +271,12 @@ func (f *fixed) Allows(_ context.Context, p *policy.Principal, _ proposals.Conte
 }
 func (f *fixed) Redact(_ context.Context, p *policy.Principal, r *proposals.Review) (*proposals.Review, bool, error) {
 	return r, !f.blind[p.ID], nil
+}
+func (f *fixed) Amounts(_ context.Context, _ *policy.Principal, c proposals.Content) ([]policy.Amount, error) {
+	if f.amounts == nil {
+		return nil, nil
+	}
+	return f.amounts(c), nil
 }
 func (f *fixed) Roles(p *policy.Principal) []string { return p.Roles }
 func (f *fixed) Granting(role string) []string      { return []string{role} }

@@ -251,6 +251,8 @@ func (t *transaction) writeRow(row proposals.Row) error {
 			r.Tenant, r.ID, r.Topic, r.Attempts, micros(r.NextTry), micros(r.At), string(r.Payload))
 	case *proposals.Control:
 		return t.putControl(r)
+	case *proposals.Use:
+		return t.putUse(r)
 	}
 	return fmt.Errorf("no table for a %T", row)
 }

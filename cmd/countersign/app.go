@@ -122,7 +122,7 @@ func (a *app) assemble(p *project, exec *execute.Executor, issuer *connectors.Is
 		return err
 	}
 	a.service = proposals.New(proposals.Config{Store: a.store, Authorizer: func() proposals.Authorizer { return a.gateway.Authorizer() },
-		Directory: &directory{Service: a.identity, snapshot: func() *gateway.Snapshot { return a.gateway.Snapshot() }}, Keys: proposals.Keys{Current: current, ByID: byID}, TraceID: graph.TraceID, Log: a.log, Failpoint: failpoint()})
+		Directory: &directory{Service: a.identity, snapshot: func() *gateway.Snapshot { return a.gateway.Snapshot() }}, Keys: proposals.Keys{Current: current, ByID: byID}, TraceID: graph.TraceID, Caps: caps(p.cfg), Log: a.log, Failpoint: failpoint()})
 	a.executor = proposals.NewExecutor(proposals.ExecutorConfig{Service: a.service, Name: "executor-" + uuid.NewString(), Issuer: issuer,
 		Lease: testLease(), RequestTime: testLease(),
 		Apply: func(ctx context.Context, source string, permit *connectors.Permit, c *connectors.Change) (*connectors.Effect, error) {

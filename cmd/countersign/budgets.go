@@ -6,6 +6,7 @@ import (
 	"github.com/countersign/countersign/cmd/countersign/config"
 	"github.com/countersign/countersign/graph/gateway"
 	"github.com/countersign/countersign/policy/budget"
+	"github.com/countersign/countersign/proposals"
 )
 
 // budgets are those that the file names; nil: none, and nothing is counted.
@@ -38,4 +39,20 @@ func rulesOf(rates ...config.Rate) []budget.Rule {
 		}
 	}
 	return out
+}
+
+// caps are what agents may have open and reserved at once; nil: nothing is
+// bound.
+func caps(cfg *config.Config) func(principal string) proposals.Caps {
+	out := map[string]proposals.Caps{}
+	for name, a := range cfg.Agents.Values {
+		amount, err := a.Budget.AmountPerDay()
+		if c := (proposals.Caps{OpenProposals: a.Budget.OpenProposals, Amount: amount}); err == nil && c != (proposals.Caps{}) {
+			out["agent:"+name] = c
+		}
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	return func(principal string) proposals.Caps { return out[principal] }
 }

@@ -426,6 +426,7 @@ func (a *authorizer) Route(_ context.Context, author *policy.Principal, c propos
 			}
 		}
 	}
+	facts.Amount, facts.AmountToday = c.AmountOf(rc)
 	r, err := a.snap.Policy.Route(facts)
 	if err != nil {
 		return nil, err

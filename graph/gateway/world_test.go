@@ -69,6 +69,16 @@ func limitedWorld(t testing.TB, limits gateway.RoleLimits, change ...func(files 
 
 func budgetedWorld(t testing.TB, limits gateway.RoleLimits, budgets *gateway.Budgets, change ...func(files map[string]string)) *world {
 	t.Helper()
+	return openWorld(t, limits, budgets, nil, change...)
+}
+
+func cappedWorld(t testing.TB, caps func(string) proposals.Caps, change ...func(files map[string]string)) *world {
+	t.Helper()
+	return openWorld(t, gateway.RoleLimits{"*": usual()}, nil, caps, change...)
+}
+
+func openWorld(t testing.TB, limits gateway.RoleLimits, budgets *gateway.Budgets, caps func(string) proposals.Caps, change ...func(files map[string]string)) *world {
+	t.Helper()
 	a, err := txtar.ParseFile("testdata/world.txtar")
 	if err != nil {
 		t.Fatal(err)
@@ -95,7 +105,7 @@ func budgetedWorld(t testing.TB, limits gateway.RoleLimits, budgets *gateway.Bud
 	quiet := slog.New(slog.DiscardHandler)
 	w.service = proposals.New(proposals.Config{Store: w.store, Authorizer: func() proposals.Authorizer { return w.door.Authorizer() },
 		Directory: &w.people, Keys: proposals.Keys{Current: "k", ByID: map[string][]byte{"k": []byte("0123456789abcdef0123456789abcdef")}},
-		TraceID: graph.TraceID, Log: quiet})
+		TraceID: graph.TraceID, Caps: caps, Log: quiet})
 	w.journal = &audit.Journal{Store: &w.events}
 	w.door = gateway.New(gateway.Config{Executor: exec, Audit: w.journal, Proposals: w.service, Sources: &w.systems,
 		Control: &graph.Resolver{Proposals: w.service, Sources: w.systems.States}, Limits: limits, Budgets: budgets,

@@ -70,7 +70,7 @@ func (g *Gateway) written(ctx context.Context, c *call, m *execute.Mutation, opt
 	case opts.IdempotencyKey != "":
 		return g.once(ctx, c, m, opts.IdempotencyKey)
 	default:
-		g.apply(ctx, c, m)
+		g.spend(ctx, c, m)
 	}
 	return g.payloads(ctx, c, m)
 }
@@ -134,7 +134,7 @@ func (g *Gateway) once(ctx context.Context, c *call, m *execute.Mutation, key st
 		return g.replayed(ctx, c, m, claim)
 	}
 	m.UseKey(claim.Run())
-	g.apply(ctx, c, m)
+	g.spend(ctx, c, m)
 	out := g.payloads(ctx, c, m)
 	// It was done: its answer is kept even where the client went away.
 	if err := claim.Finish(context.WithoutCancel(ctx), append(json.RawMessage(nil), out.Data...)); err != nil {

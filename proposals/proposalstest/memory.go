@@ -36,6 +36,7 @@ type memoryData struct {
 	attempts  map[string]map[attemptKey][]byte
 	keys      map[string][]byte // tenant/principal/key
 	control   map[string][]byte
+	uses      map[string][]byte // tenant/principal
 	outbox    map[string][]byte
 	events    []audit.Event
 }
@@ -49,7 +50,7 @@ func NewMemory() *Memory {
 		data: memoryData{
 			heads: map[string][]byte{}, revisions: map[string][][]byte{}, decisions: map[string][][]byte{},
 			attempts: map[string]map[attemptKey][]byte{}, keys: map[string][]byte{}, control: map[string][]byte{},
-			outbox: map[string][]byte{},
+			outbox: map[string][]byte{}, uses: map[string][]byte{},
 		},
 	}
 }
@@ -57,6 +58,7 @@ func NewMemory() *Memory {
 func (d memoryData) clone() memoryData {
 	d.heads, d.keys = maps.Clone(d.heads), maps.Clone(d.keys)
 	d.control, d.outbox = maps.Clone(d.control), maps.Clone(d.outbox)
+	d.uses = maps.Clone(d.uses)
 	d.revisions, d.decisions = maps.Clone(d.revisions), maps.Clone(d.decisions)
 	d.attempts = maps.Clone(d.attempts)
 	d.events = slices.Clone(d.events)
@@ -145,6 +147,13 @@ func (m *Memory) Control(_ context.Context, tenant string) (*proposals.Control, 
 	return m.data.controlOf(tenant)
 }
 
+// Use reads what a principal has in use.
+func (m *Memory) Use(_ context.Context, tenant, principal string) (*proposals.Use, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.data.use(tenant, principal)
+}
+
 // Now is the clock.
 func (m *Memory) Now(context.Context) (time.Time, error) { return m.Clock(), nil }
 
@@ -210,6 +219,14 @@ func (d *memoryData) controlOf(tenant string) (*proposals.Control, error) {
 	return decode[proposals.Control](raw)
 }
 
+func (d *memoryData) use(tenant, principal string) (*proposals.Use, error) {
+	raw, ok := d.uses[tenant+"\x00"+principal]
+	if !ok {
+		return &proposals.Use{Tenant: tenant, Principal: principal}, nil
+	}
+	return decode[proposals.Use](raw)
+}
+
 type memoryTx struct {
 	data memoryData
 	now  time.Time
@@ -219,6 +236,10 @@ func (t *memoryTx) Now() (time.Time, error) { return t.now, nil }
 
 func (t *memoryTx) Control(tenant string) (*proposals.Control, error) {
 	return t.data.controlOf(tenant)
+}
+
+func (t *memoryTx) Use(tenant, principal string) (*proposals.Use, error) {
+	return t.data.use(tenant, principal)
 }
 
 func (t *memoryTx) Get(tenant string, by proposals.Ref) (*proposals.Dossier, error) {
@@ -297,6 +318,15 @@ func (t *memoryTx) write(row proposals.Row, raw []byte) error {
 			return proposals.ErrConflict
 		}
 		t.data.control[r.Tenant] = raw
+	case *proposals.Use:
+		old, err := t.data.use(r.Tenant, r.Principal)
+		if err != nil {
+			return err
+		}
+		if r.Version != old.Version+1 {
+			return proposals.ErrConflict
+		}
+		t.data.uses[r.Tenant+"\x00"+r.Principal] = raw
 	}
 	return nil
 }

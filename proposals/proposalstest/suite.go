@@ -42,6 +42,7 @@ func RunStore(t *testing.T, open func(t *testing.T) Opened) {
 		{"idempotency", idempotency},
 		{"64 requests under one key, one makes it", keyRace},
 		{"control", control},
+		{"use", use},
 		{"due", due},
 		{"list pages", listPages},
 		{"tenants are apart", tenants},

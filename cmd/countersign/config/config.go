@@ -275,13 +275,14 @@ type Agent struct {
 
 // A Budget is what an agent may use in a time. The zero Rate: not said.
 type Budget struct {
-	Requests      Rate  `yaml:"requests"`
-	Cost          Rate  `yaml:"cost"`
-	UpstreamCalls Rate  `yaml:"upstreamCalls"`
-	RowsRead      Rate  `yaml:"rowsRead"`
-	RowsWritten   Rate  `yaml:"rowsWritten"`
-	OpenProposals Later `yaml:"openProposals"`
-	Amount        Later `yaml:"amount"`
+	Requests      Rate `yaml:"requests"`
+	Cost          Rate `yaml:"cost"`
+	UpstreamCalls Rate `yaml:"upstreamCalls"`
+	RowsRead      Rate `yaml:"rowsRead"`
+	RowsWritten   Rate `yaml:"rowsWritten"`
+	// OpenProposals at once, and Amount in a day ("2000 EUR/day"), exactly.
+	OpenProposals int    `yaml:"openProposals"`
+	Amount        string `yaml:"amount"`
 }
 
 // Limits of a role, or of everybody under "*". Zero: not said.

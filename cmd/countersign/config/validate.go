@@ -257,6 +257,9 @@ func (v *validator) agent(name string, a Agent) {
 	if !slices.Contains([]string{"", "required", "optional", "never"}, a.ActsFor) {
 		v.add(a.Line, "bad_value", at+".actsFor must be required, optional or never", "")
 	}
+	if _, err := a.Budget.AmountPerDay(); err != nil {
+		v.add(a.Line, "bad_value", at+".budget.amount: "+err.Error(), "")
+	}
 	if a.Mode != "" && a.Mode != "live" {
 		v.add(a.Line, "not_supported", at+".mode: "+a.Mode+" is not supported yet", "write live")
 	}

@@ -171,3 +171,17 @@ func ParseNetwork(s string) (netip.Prefix, error) {
 	}
 	return a.Prefix(a.BitLen())
 }
+
+// AmountPerDay is the amount that may be used and reserved in a day; nil: not
+// said.
+func (b *Budget) AmountPerDay() (*policy.Money, error) {
+	if b.Amount == "" {
+		return nil, nil
+	}
+	sum, per, _ := strings.Cut(b.Amount, "/")
+	m, ok := policy.ParseMoney(sum)
+	if !ok || per != "day" || m.Micros == 0 {
+		return nil, fmt.Errorf("%q is no amount in a day; write 2000 EUR/day", b.Amount)
+	}
+	return &m, nil
+}
