@@ -180,6 +180,11 @@ func printStep(e *env, s *gateway.ForeseenStep, whole gateway.Prospect) {
 		e.printf("    every record that the filter finds, at most %d\n", s.Most)
 	}
 	e.printf("    outcome class %s, preview %s\n", s.Class, s.Preview)
+	for _, c := range s.Validators {
+		what := map[policy.Verdict]string{policy.Passed: "passes", policy.Refused: "refuses: " + c.Say, policy.Held: "is for people: " + c.Say,
+			policy.Unasked: "is asked when it is written"}[c.Verdict]
+		e.printf("    validator %s %s\n", plain(c.Validator), plain(what))
+	}
 	if s.Outcome == gateway.WouldRefuse {
 		return
 	}

@@ -59,6 +59,9 @@ type ForeseenStep struct {
 	// records are known. Both only where something is proposed.
 	Rule string   `json:"rule,omitempty"`
 	Open []string `json:"open,omitempty"`
+	// Validators that are about it, with what they say of the values that are
+	// known; those over HTTP are asked when it is written, not here.
+	Validators []policy.Check `json:"validators,omitempty"`
 }
 
 // A ForeseenValue is a field with its value as JSON, or withheld.
@@ -134,9 +137,9 @@ func (g *Gateway) foresee(c *call, p *plan.Plan, in *plan.Bindings) (*Foreseen, 
 // prospect is what would become of one record by itself.
 func prospect(b *plan.BoundRecord, mode plan.Mode) Prospect {
 	switch {
-	case b.Effect == policy.Denied:
+	case b.Effect == policy.Denied, len(b.Invalid) > 0:
 		return WouldRefuse
-	case mode == plan.ModePropose:
+	case mode == plan.ModePropose, b.Held():
 		return WouldPropose
 	case b.Effect == policy.Allow:
 		return WouldApply
@@ -168,7 +171,7 @@ type foresight struct {
 
 func (f *foresight) step(w *plan.Write, b *plan.BoundRecord, mode plan.Mode) error {
 	s := ForeseenStep{ID: b.Step.ID, Source: w.Source, Object: w.Object, Act: w.Kind, Outcome: prospect(b, mode), Class: w.Class, Preview: w.Preview,
-		Most: b.Step.MaxRows, Key: f.values(w, b.Step.Key), Set: f.values(w, b.Step.Set)}
+		Most: b.Step.MaxRows, Validators: b.Checks, Key: f.values(w, b.Step.Key), Set: f.values(w, b.Step.Set)}
 	s.ByFilter = len(b.Step.Key) == 0 && (w.Kind == connectors.Update || w.Kind == connectors.Delete)
 	if fn := f.c.snap.Catalog.Function(w.Object); fn != nil {
 		s.Call = fn.Spec.Call
@@ -177,7 +180,7 @@ func (f *foresight) step(w *plan.Write, b *plan.BoundRecord, mode plan.Mode) err
 		}
 	}
 	if f.out.Outcome == WouldPropose || f.out.Outcome == DependsOnRecord {
-		r, open, err := f.c.snap.Policy.Foresee(f.facts(w, &b.Step))
+		r, open, err := f.c.snap.Policy.Foresee(f.facts(w, b))
 		if err != nil {
 			return err
 		}
@@ -202,8 +205,9 @@ func (f *foresight) values(w *plan.Write, in []connectors.Assign) []ForeseenValu
 
 // facts are what rules can look at before a source was asked: what is given,
 // and of the records no more than that and their keys.
-func (f *foresight) facts(w *plan.Write, s *connectors.Step) policy.ChangeFacts {
-	facts := policy.ChangeFacts{Object: w.Object, Act: policy.Act(s.Kind), Principal: f.c.principal, Records: 1}
+func (f *foresight) facts(w *plan.Write, b *plan.BoundRecord) policy.ChangeFacts {
+	s := &b.Step
+	facts := policy.ChangeFacts{Checks: b.Checks, Object: w.Object, Act: policy.Act(s.Kind), Principal: f.c.principal, Records: 1}
 	if fn := f.c.snap.Catalog.Function(w.Object); fn != nil {
 		facts.Input = arguments(fn, s.Args)
 		return facts

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/countersign/countersign/connectors"
+	"github.com/countersign/countersign/graph/gateway"
 	"github.com/countersign/countersign/policy"
 	"github.com/countersign/countersign/proposals"
 )
@@ -213,5 +214,22 @@ func TestRemoteValidators(t *testing.T) {
 				t.Errorf("%s %v", c.a.latest.Load(), err)
 			}
 		})
+	}
+}
+
+// What is foreseen of a write is what its validators say.
+func TestForeseenValidators(t *testing.T) {
+	w := newWorld(t)
+	w.reload(validated)
+	for query, want := range map[string]gateway.Prospect{
+		`mutation { updateCustomer(id: 1, patch: {email: "x"}) { outcome } }`:   gateway.WouldRefuse,
+		`mutation { updateCustomer(id: 1, patch: {email: "x@y"}) { outcome } }`: gateway.WouldApply,
+		`mutation { refund(input: {amount: 5}) { outcome } }`:                   gateway.WouldPropose,
+		`mutation { refund(input: {amount: 5, memo: "m"}) { outcome } }`:        gateway.WouldApply,
+	} {
+		e, errs := gateway.Explain(w.door.Snapshot(), w.limits, w.people.person(t, "olga"), &gateway.Request{Query: query})
+		if len(errs) > 0 || e.Change == nil || e.Change.Outcome != want || len(e.Change.Records[0].Validators) == 0 {
+			t.Errorf("%s: %+v %v", query, e, errs)
+		}
 	}
 }
