@@ -39,8 +39,9 @@ func viewerModel(c *Caller) *model.Viewer {
 			out.Roles = append(out.Roles, role)
 		}
 	}
-	if p.For != nil {
-		out.ActsFor = optional(personName(p.For.ID, p.For.Name))
+	if chain := p.Chain(); len(chain) > 1 {
+		person := chain[len(chain)-1]
+		out.ActsFor = optional(personName(person.ID, person.Name))
 	}
 	return out
 }
@@ -65,45 +66,6 @@ func (r *Resolver) sources(c *Caller) []*model.CountersignSource {
 		out = append(out, m)
 	}
 	return out
-}
-
-// agents lists every agent for an administrator, and for others their own.
-func (r *Resolver) agents(ctx context.Context, c *Caller) ([]*model.CountersignAgent, error) {
-	all, err := r.Identity.Agents(ctx, c.Principal.Tenant)
-	if err != nil {
-		return nil, err
-	}
-	out := []*model.CountersignAgent{}
-	for _, a := range all {
-		if c.Admin() || a.Owner == c.Principal.ID {
-			out = append(out, &model.CountersignAgent{Name: a.Name, Owner: personName(a.Owner, ""), Purpose: optional(a.Purpose), Suspended: a.Suspended})
-		}
-	}
-	return out, nil
-}
-
-// suspend stops or resumes an agent: its owner or an administrator may.
-func (r *Resolver) suspend(ctx context.Context, name string, stop bool) (*model.CountersignAgent, error) {
-	c, err := callerOf(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if !c.Principal.Interactive {
-		return nil, connectors.Errorf(connectors.CodeSignInRequired, "only a person who signed in does that")
-	}
-	mine, err := r.agents(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	i := slices.IndexFunc(mine, func(a *model.CountersignAgent) bool { return a.Name == name })
-	if i < 0 {
-		return nil, connectors.Errorf(connectors.CodeNotFound, "there is no agent of that name that you own")
-	}
-	if err := r.Identity.Suspend(ctx, c.Principal, c.Principal.Tenant, "agent:"+name, stop); err != nil {
-		return nil, err
-	}
-	mine[i].Suspended = stop
-	return mine[i], nil
 }
 
 func (r *Resolver) auditPage(ctx context.Context, first *int, after, subject *string) (*model.CountersignAuditConnection, error) {

@@ -7,6 +7,7 @@ package graph
 
 import (
 	"context"
+	"time"
 
 	"github.com/countersign/countersign/connectors"
 	"github.com/countersign/countersign/graph/generated"
@@ -49,6 +50,16 @@ func (r *countersignResolver) Links(ctx context.Context, obj *model.Countersign)
 		return nil, err
 	}
 	return r.links(ctx, c)
+}
+
+// AgentKeys is the resolver for the agentKeys field.
+func (r *countersignResolver) AgentKeys(ctx context.Context, obj *model.Countersign, name string) ([]*model.CountersignKey, error) {
+	return r.agentKeys(ctx, name)
+}
+
+// KillSwitches is the resolver for the killSwitches field.
+func (r *countersignResolver) KillSwitches(ctx context.Context, obj *model.Countersign) ([]*model.CountersignKillSwitch, error) {
+	return r.killSwitches(ctx)
 }
 
 // Audit is the resolver for the audit field.
@@ -127,6 +138,31 @@ func (r *mutationResolver) CountersignUnlinkAccounts(ctx context.Context, a stri
 	return r.relink(ctx, func(c *Caller) error {
 		return r.Identity.UnlinkAccounts(ctx, c.Principal, c.Principal.Tenant, a, b)
 	})
+}
+
+// CountersignSetKillSwitch is the resolver for the countersignSetKillSwitch field.
+func (r *mutationResolver) CountersignSetKillSwitch(ctx context.Context, source *string, agent *string, reason string) (*model.CountersignKillSwitch, error) {
+	return r.setSwitch(ctx, source, agent, reason)
+}
+
+// CountersignLiftKillSwitch is the resolver for the countersignLiftKillSwitch field.
+func (r *mutationResolver) CountersignLiftKillSwitch(ctx context.Context, source *string, agent *string) (*bool, error) {
+	return r.liftSwitch(ctx, source, agent)
+}
+
+// CountersignAgentKeysAdd is the resolver for the countersignAgentKeysAdd field.
+func (r *mutationResolver) CountersignAgentKeysAdd(ctx context.Context, name string, actsFor *string, label *string, expires *time.Time) (*model.CountersignNewKey, error) {
+	return r.addKey(ctx, name, actsFor, label, expires)
+}
+
+// CountersignAgentKeysRotate is the resolver for the countersignAgentKeysRotate field.
+func (r *mutationResolver) CountersignAgentKeysRotate(ctx context.Context, name string, id string, overlap *int, expires *time.Time) (*model.CountersignNewKey, error) {
+	return r.rotateKey(ctx, name, id, overlap, expires)
+}
+
+// CountersignAgentKeysRevoke is the resolver for the countersignAgentKeysRevoke field.
+func (r *mutationResolver) CountersignAgentKeysRevoke(ctx context.Context, name string, id string) (*model.CountersignKey, error) {
+	return r.revokeKey(ctx, name, id)
 }
 
 // CanApprove is the resolver for the canApprove field.

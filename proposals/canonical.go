@@ -179,6 +179,9 @@ func DedupeKey(p *Proposal, set *ChangeSet, keys Keys) (string, error) {
 		b = connectors.String(s).AppendCanonical(b)
 		b = append(b, ',')
 	}
+	for _, l := range p.Author.Via {
+		b = connectors.String(l.ID).AppendCanonical(append(b, '+'))
+	}
 	for i := range set.Changes {
 		c := set.Changes[i]
 		c.Marker = nil

@@ -171,10 +171,7 @@ func (s *Service) visible(ctx context.Context, az Authorizer, who *policy.Princi
 		return false, nil
 	}
 	if who.Kind != policy.Human {
-		forWhom := ""
-		if who.For != nil {
-			forWhom = who.For.ID
-		}
+		_, forWhom, _ := behind(who)
 		return who.Kind != policy.Anonymous && who.ID == d.Proposal.Author.Principal && forWhom == d.Proposal.Author.For, nil
 	}
 	if isAuthor(d, who.ID) || slices.ContainsFunc(d.Decisions, func(x *Decision) bool { return x.Person == who.ID }) {

@@ -153,12 +153,15 @@ func (s *Service) author(ctx context.Context, p *Proposal) (*policy.Principal, e
 	}
 	out := *who
 	out.For = nil
-	if p.Author.For != "" {
-		person, _, err := s.cfg.Directory.Current(ctx, p.Tenant, p.Author.For)
+	end := &out
+	for _, id := range p.Author.behind() {
+		next, _, err := s.cfg.Directory.Current(ctx, p.Tenant, id)
 		if err != nil {
 			return nil, err
 		}
-		out.For = person
+		link := *next
+		link.For = nil
+		end.For, end = &link, &link
 	}
 	return &out, nil
 }

@@ -265,9 +265,7 @@ func (s *Service) times(head *Proposal, g *ground, r *ProposeRequest, route *Rou
 func authorOf(r *ProposeRequest) Author {
 	a := Author{Principal: r.Author.ID, Kind: r.Author.Kind, Name: r.Author.Name, Credential: r.Author.CredentialID,
 		Owner: r.Author.Owner, Lender: r.Lender}
-	if r.Author.For != nil {
-		a.For, a.ForName = r.Author.For.ID, r.Author.For.Name
-	}
+	a.Via, a.For, a.ForName = behind(r.Author)
 	return a
 }
 
@@ -331,4 +329,17 @@ func replay(tx Tx, known *IdempotencyRecord, r *ProposeRequest) (*ProposeResult,
 		return nil, err
 	}
 	return &ProposeResult{Dossier: d, Replayed: true}, nil
+}
+
+// behind is the chain behind a principal: the agents, and the person at its end.
+func behind(p *policy.Principal) (via []Link, person, name string) {
+	chain := p.Chain()[1:]
+	if len(chain) == 0 {
+		return nil, "", ""
+	}
+	last := chain[len(chain)-1]
+	for _, q := range chain[:len(chain)-1] {
+		via = append(via, Link{ID: q.ID, Owner: q.Owner})
+	}
+	return via, last.ID, last.Name
 }

@@ -69,6 +69,9 @@ type Author struct {
 	Name      string               `json:"name,omitempty"`
 	// Credential names the credential used, never its secret.
 	Credential string `json:"credential,omitempty"`
+	// Via are the agents between it and that person, the nearest first, where
+	// one agent handed on to another.
+	Via []Link `json:"via,omitempty"`
 	// For is the person an agent acts for.
 	For     string `json:"for,omitempty"`
 	ForName string `json:"forName,omitempty"`
@@ -78,11 +81,39 @@ type Author struct {
 	Lender string `json:"lender,omitempty"`
 }
 
+// behind are the ids of the chain behind the principal, the person last.
+func (a Author) behind() []string {
+	var out []string
+	for _, l := range a.Via {
+		out = append(out, l.ID)
+	}
+	if a.For != "" {
+		out = append(out, a.For)
+	}
+	return out
+}
+
+// A Link is an agent of a chain, and who answers for it.
+type Link struct {
+	ID    string `json:"id"`
+	Owner string `json:"owner,omitempty"`
+}
+
+// acts tells whether somebody is one of those who act: the principal or an agent
+// behind it.
+func (a Author) acts(id string) bool {
+	return a.Principal == id || slices.ContainsFunc(a.Via, func(l Link) bool { return l.ID == id })
+}
+
 // Persons are everybody whom the chain closes over: none of them decides on
 // what it asked for, but in a confirm seat. Without duplicates, sorted.
 func (a Author) Persons() []string {
 	var out []string
-	for _, id := range []string{a.Principal, a.For, a.Owner, a.Lender} {
+	all := []string{a.Principal, a.For, a.Owner, a.Lender}
+	for _, l := range a.Via {
+		all = append(all, l.ID, l.Owner)
+	}
+	for _, id := range all {
 		if id != "" && !slices.Contains(out, id) {
 			out = append(out, id)
 		}
@@ -324,6 +355,8 @@ type KillSwitch struct {
 	Say    string    `json:"say,omitempty"`
 	By     string    `json:"by"`
 	At     time.Time `json:"at"`
+	// Suspension: it is there because the agent is suspended, and goes with that.
+	Suspension bool `json:"suspension,omitempty"`
 }
 
 // Control is the row of a tenant that decisions rest on. A transaction compares
@@ -344,7 +377,7 @@ type Control struct {
 func (c *Control) Killed(a Author, source string) *KillSwitch {
 	for i := range c.KillSwitches {
 		k := &c.KillSwitches[i]
-		if (k.Source == "" || k.Source == source) && (k.Agent == "" || k.Agent == a.Principal) {
+		if (k.Source == "" || k.Source == source) && (k.Agent == "" || a.acts(k.Agent)) {
 			return k
 		}
 	}

@@ -217,7 +217,7 @@ func TestRevocation(t *testing.T) {
 	ws.init(t, nil)
 	ws.subscribe(t, "1", "subscription { proposalsChanged { id } }")
 	n.must(t, owner, `mutation { countersignSuspendAgent(name: "bot") { suspended } }`, nil)
-	if code := ws.closed(t); code != 4401 && code != 4403 {
+	if code := ws.closed(t); code != 4403 {
 		t.Errorf("the suspended agent's connection ended with %d", code)
 	}
 	eventually(t, "SUSPENDED", func() (bool, string) {

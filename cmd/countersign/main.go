@@ -40,6 +40,7 @@ type cli struct {
 	Login     loginCmd     `cmd:"" help:"Sign this command line in, with a code that you confirm in the browser."`
 	Users     usersCmd     `cmd:"" help:"People who sign in here with a password."`
 	Agents    agentsCmd    `cmd:"" help:"Agents and their keys."`
+	Kill      killCmd      `cmd:"" help:"Kill switches: stop writes at once."`
 	Proposals proposalsCmd `cmd:"" help:"List, show and decide on proposals."`
 	Audit     auditCmd     `cmd:"" help:"The audit log."`
 }

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/countersign/countersign/cmd/countersign/config"
@@ -61,14 +60,19 @@ type usersCmd struct {
 
 type usersAdd struct {
 	local    `embed:""`
-	User     string   `arg:"" help:"E-mail address."`
+	User     string   `arg:"" help:"E-mail address; a name, of a service."`
 	Name     string   `help:"Full name."`
 	Role     []string `help:"Roles; may be given several times."`
 	Password bool     `help:"Read the password, one line, from standard input."`
+	Service  bool     `help:"A service account instead of a person: it has keys (agents keys add service:NAME), never signs in and decides nothing."`
+	Owner    string   `help:"With --service: the person who answers for it."`
 }
 
 // Run adds a person.
 func (u *usersAdd) Run(e *env) error {
+	if u.Service {
+		return u.service(e)
+	}
 	return u.with(e, func(ctx context.Context, ids *identity.Service) error {
 		in := identity.NewUser{User: u.User, Name: u.Name, Roles: u.Role}
 		if u.Password {
@@ -91,6 +95,20 @@ func (u *usersAdd) Run(e *env) error {
 			return err
 		}
 		e.printf("added %s\nto set a password, within %s, open the server's address with\n  /sign-in#link=%s&set=1\n", user.ID, linkLives, link.Token)
+		return nil
+	})
+}
+
+// service adds a service account.
+func (u *usersAdd) service(e *env) error {
+	if u.Owner == "" || u.Password || u.Name != "" {
+		return usagef("users add --service: --owner says who answers for it; it has no password and no other name")
+	}
+	return u.with(e, func(ctx context.Context, ids *identity.Service) error {
+		if err := ids.AddService(ctx, nil, policy.DefaultTenant, u.User, identity.UserID(u.Owner), u.Role); err != nil {
+			return err
+		}
+		e.printf("added %s\nto make a key of it: countersign agents keys add %s\n", identity.ServiceID(u.User), identity.ServiceID(u.User))
 		return nil
 	})
 }
@@ -118,158 +136,5 @@ func (u *usersList) Run(e *env) error {
 			rows = append(rows, []string{x.ID, x.Name, strings.Join(x.Roles, " "), state})
 		}
 		return table(e.stdout, rows)
-	})
-}
-
-type agentsCmd struct {
-	List    agentsList    `cmd:"" help:"List agents."`
-	Suspend agentsSuspend `cmd:"" help:"Suspend an agent at once (on a server)."`
-	Resume  agentsResume  `cmd:"" help:"Resume a suspended agent (on a server)."`
-	Keys    agentsKeys    `cmd:"" help:"The keys of an agent."`
-}
-
-type agentsList struct {
-	local `embed:""`
-}
-
-// Run lists agents.
-func (a *agentsList) Run(e *env) error {
-	return a.with(e, func(ctx context.Context, ids *identity.Service) error {
-		agents, err := ids.Agents(ctx, policy.DefaultTenant)
-		if err != nil {
-			return err
-		}
-		if a.JSON {
-			return printJSON(e.stdout, agents)
-		}
-		rows := [][]string{{"NAME", "OWNER", "ROLES", "ACTS FOR", "STATE", "PURPOSE"}}
-		for _, x := range agents {
-			state := "active"
-			if x.Suspended {
-				state = "suspended"
-			}
-			rows = append(rows, []string{x.Name, x.Owner, strings.Join(x.Roles, " "), string(x.ActsFor), state, x.Purpose})
-		}
-		return table(e.stdout, rows)
-	})
-}
-
-type agentsSuspend struct {
-	remote `embed:""`
-	Name   string `arg:""`
-}
-
-// Run suspends.
-func (a *agentsSuspend) Run(e *env) error {
-	return switchAgent(e, &a.remote, a.Name, "countersignSuspendAgent")
-}
-
-type agentsResume struct {
-	remote `embed:""`
-	Name   string `arg:""`
-}
-
-// Run resumes.
-func (a *agentsResume) Run(e *env) error {
-	return switchAgent(e, &a.remote, a.Name, "countersignResumeAgent")
-}
-
-func switchAgent(e *env, r *remote, name, mutation string) error {
-	c, err := r.client(e)
-	if err != nil {
-		return err
-	}
-	var res struct {
-		Done *struct {
-			Name      string
-			Suspended bool
-		}
-	}
-	if err := c.graph(`mutation($n: String!) { done: `+mutation+`(name: $n) { name suspended } }`, map[string]any{"n": name}, &res); err != nil {
-		return err
-	}
-	if res.Done != nil {
-		state := "active"
-		if res.Done.Suspended {
-			state = "suspended"
-		}
-		e.printf("%s is %s\n", plain(res.Done.Name), state)
-	}
-	return nil
-}
-
-type agentsKeys struct {
-	Add    keysAdd    `cmd:"" help:"Make a key; it is shown once."`
-	List   keysList   `cmd:"" help:"List an agent's keys."`
-	Revoke keysRevoke `cmd:"" help:"Revoke a key by its id."`
-}
-
-type keysAdd struct {
-	local `embed:""`
-	Name  string `arg:"" help:"The agent."`
-	For   string `help:"The person that the agent acts for with this key."`
-	Label string `help:"What the key is for."`
-}
-
-// Run makes a key.
-func (k *keysAdd) Run(e *env) error {
-	return k.with(e, func(ctx context.Context, ids *identity.Service) error {
-		in := identity.NewKey{Principal: identity.AgentID(k.Name), Label: k.Label}
-		if k.For != "" {
-			in.For = identity.UserID(k.For)
-		}
-		key, err := ids.CreateKey(ctx, nil, in)
-		if err != nil {
-			return err
-		}
-		if k.JSON {
-			return printJSON(e.stdout, map[string]any{"id": key.ID, "token": key.Token, "expiresAt": key.ExpiresAt})
-		}
-		e.printf("%s\n", key.Token)
-		fmt.Fprintf(e.stderr, "key %s of agent %s, until %s; it is shown only now\n", key.ID, k.Name, key.ExpiresAt.Format("2006-01-02"))
-		return nil
-	})
-}
-
-type keysList struct {
-	local `embed:""`
-	Name  string `arg:"" help:"The agent."`
-}
-
-// Run lists keys.
-func (k *keysList) Run(e *env) error {
-	return k.with(e, func(ctx context.Context, ids *identity.Service) error {
-		keys, err := ids.Credentials(ctx, policy.DefaultTenant, identity.KindKey, identity.AgentID(k.Name))
-		if err != nil {
-			return err
-		}
-		if k.JSON {
-			return printJSON(e.stdout, keys)
-		}
-		rows := [][]string{{"ID", "FOR", "LABEL", "EXPIRES", "STATE"}}
-		for _, x := range keys {
-			state := "ended"
-			if x.Live {
-				state = "active"
-			}
-			rows = append(rows, []string{x.ID, x.For, x.Label, x.ExpiresAt.Format("2006-01-02"), state})
-		}
-		return table(e.stdout, rows)
-	})
-}
-
-type keysRevoke struct {
-	local `embed:""`
-	ID    string `arg:"" help:"The key's id."`
-}
-
-// Run revokes a key.
-func (k *keysRevoke) Run(e *env) error {
-	return k.with(e, func(ctx context.Context, ids *identity.Service) error {
-		if err := ids.Revoke(ctx, nil, policy.DefaultTenant, k.ID); err != nil {
-			return err
-		}
-		e.printf("revoked\n")
-		return nil
 	})
 }

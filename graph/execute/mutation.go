@@ -271,6 +271,17 @@ func (m *Mutation) UseKey(run string) {
 	}
 }
 
+// Sources are those that are written to.
+func (m *Mutation) Sources() []string {
+	var out []string
+	for _, w := range m.p.Writes {
+		if !slices.Contains(out, w.Source) {
+			out = append(out, w.Source)
+		}
+	}
+	return out
+}
+
 // Direct makes the changes that Apply will do, for whoever keeps a record of them
 // before. Nil where it must not be called: NeedsProposal or Refused, and before
 // Validate.

@@ -27,6 +27,8 @@ const (
 	// closeUnauthenticated is graphql-transport-ws's code for a credential that
 	// is not valid (any more).
 	closeUnauthenticated = 4401
+	// closeSuspended: the credential is good, and whoever it is of may nothing.
+	closeSuspended = 4403
 )
 
 type socket struct{ limit int64 }
@@ -85,7 +87,7 @@ func (x *executor) begin(ctx context.Context, payload transport.InitPayload) (co
 	}
 	p, err := x.g.cfg.Identity.Authenticate(ctx, x.cred)
 	if err != nil {
-		x.revoked.Store(true)
+		x.endWith(connectors.CodeOf(err))
 		return ctx, nil, err
 	}
 	x.principal = p
@@ -110,12 +112,17 @@ func (x *executor) watchCredential(ctx context.Context) {
 		case <-tick.C:
 		}
 		_, err := x.g.cfg.Identity.Authenticate(ctx, x.cred)
-		switch connectors.CodeOf(err) {
+		switch code := connectors.CodeOf(err); code {
 		case connectors.CodeUnauthenticated, connectors.CodeSuspended, connectors.CodeForbidden:
-			x.revoked.Store(true)
+			x.endWith(code)
 			return
 		}
 	}
+}
+
+// endWith notes why the connection is closed.
+func (x *executor) endWith(code connectors.Code) {
+	x.ended.Store(&code)
 }
 
 func (x *executor) end() {
@@ -132,7 +139,8 @@ type executor struct {
 	principal *policy.Principal
 	traceID   string
 	cancel    context.CancelFunc
-	revoked   atomic.Bool
+	// ended is the code with which the credential is refused; nil: it is not.
+	ended atomic.Pointer[connectors.Code]
 	// socket: it serves a WebSocket, where what is refused has a message of its
 	// own.
 	socket bool

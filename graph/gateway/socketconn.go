@@ -15,6 +15,8 @@ import (
 
 	"github.com/99designs/gqlgen/graphql/handler/transport"
 	"github.com/coder/websocket"
+
+	"github.com/countersign/countersign/connectors"
 )
 
 const (
@@ -167,8 +169,11 @@ func (c *socketConn) WriteJSON(v any) error {
 // WriteClose implements transport.WebsocketConn: it closes with the code that is
 // true, and does not wait for the client.
 func (c *socketConn) WriteClose(code int, reason string) error {
-	if c.exec.revoked.Load() {
+	if refused := c.exec.ended.Load(); refused != nil {
 		code, reason = closeUnauthenticated, "the credential is not valid any more"
+		if *refused == connectors.CodeSuspended || *refused == connectors.CodeForbidden {
+			code, reason = closeSuspended, string(*refused)
+		}
 	}
 	if !c.begins() {
 		return nil

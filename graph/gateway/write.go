@@ -67,12 +67,23 @@ func (g *Gateway) written(ctx context.Context, c *call, m *execute.Mutation, opt
 		m.Preview(ctx)
 	case opts.Mode == plan.ModePropose || m.NeedsProposal():
 		g.propose(ctx, c, m, opts)
+	case g.stopped(ctx, c, m):
 	case opts.IdempotencyKey != "":
 		return g.once(ctx, c, m, opts.IdempotencyKey)
 	default:
 		g.spend(ctx, c, m)
 	}
 	return g.payloads(ctx, c, m)
+}
+
+// stopped refuses a direct write that a kill switch covers. Proposals look for
+// themselves.
+func (g *Gateway) stopped(ctx context.Context, c *call, m *execute.Mutation) bool {
+	err := g.cfg.Proposals.Stopped(ctx, c.principal, m.Sources())
+	if err != nil {
+		m.Refuse(connectors.AsError(err))
+	}
+	return err != nil
 }
 
 // writeExtension is extensions.write of the request. What cannot be read as

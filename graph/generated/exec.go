@@ -43,11 +43,13 @@ type DirectiveRoot struct {
 
 type ComplexityRoot struct {
 	Countersign struct {
-		Agents   func(childComplexity int) int
-		Audit    func(childComplexity int, first *int, after *string, subject *string) int
-		Links    func(childComplexity int) int
-		Sessions func(childComplexity int, all *bool) int
-		Sources  func(childComplexity int) int
+		AgentKeys    func(childComplexity int, name string) int
+		Agents       func(childComplexity int) int
+		Audit        func(childComplexity int, first *int, after *string, subject *string) int
+		KillSwitches func(childComplexity int) int
+		Links        func(childComplexity int) int
+		Sessions     func(childComplexity int, all *bool) int
+		Sources      func(childComplexity int) int
 	}
 
 	CountersignAgent struct {
@@ -74,12 +76,38 @@ type ComplexityRoot struct {
 		To       func(childComplexity int) int
 	}
 
+	CountersignKey struct {
+		ActsFor   func(childComplexity int) int
+		CreatedAt func(childComplexity int) int
+		CreatedBy func(childComplexity int) int
+		ExpiresAt func(childComplexity int) int
+		ID        func(childComplexity int) int
+		Label     func(childComplexity int) int
+		Live      func(childComplexity int) int
+		RevokedAt func(childComplexity int) int
+	}
+
+	CountersignKillSwitch struct {
+		Agent      func(childComplexity int) int
+		At         func(childComplexity int) int
+		By         func(childComplexity int) int
+		Reason     func(childComplexity int) int
+		Source     func(childComplexity int) int
+		Suspension func(childComplexity int) int
+	}
+
 	CountersignLink struct {
 		A   func(childComplexity int) int
 		At  func(childComplexity int) int
 		B   func(childComplexity int) int
 		By  func(childComplexity int) int
 		How func(childComplexity int) int
+	}
+
+	CountersignNewKey struct {
+		ExpiresAt func(childComplexity int) int
+		ID        func(childComplexity int) int
+		Token     func(childComplexity int) int
 	}
 
 	CountersignSession struct {
@@ -101,15 +129,20 @@ type ComplexityRoot struct {
 	}
 
 	Mutation struct {
-		ApproveProposal           func(childComplexity int, id string, revision int, contentHash string, reviewHash string, comment *string) int
-		CountersignLinkAccounts   func(childComplexity int, ids []string) int
-		CountersignResumeAgent    func(childComplexity int, name string) int
-		CountersignRevokeSession  func(childComplexity int, id string) int
-		CountersignSuspendAgent   func(childComplexity int, name string) int
-		CountersignUnlinkAccounts func(childComplexity int, a string, b string) int
-		RejectProposal            func(childComplexity int, id string, revision int, contentHash string, comment *string) int
-		SettleProposal            func(childComplexity int, id string, outcome model.SettledOutcome, evidence string) int
-		WithdrawProposal          func(childComplexity int, id string) int
+		ApproveProposal            func(childComplexity int, id string, revision int, contentHash string, reviewHash string, comment *string) int
+		CountersignAgentKeysAdd    func(childComplexity int, name string, actsFor *string, label *string, expires *time.Time) int
+		CountersignAgentKeysRevoke func(childComplexity int, name string, id string) int
+		CountersignAgentKeysRotate func(childComplexity int, name string, id string, overlap *int, expires *time.Time) int
+		CountersignLiftKillSwitch  func(childComplexity int, source *string, agent *string) int
+		CountersignLinkAccounts    func(childComplexity int, ids []string) int
+		CountersignResumeAgent     func(childComplexity int, name string) int
+		CountersignRevokeSession   func(childComplexity int, id string) int
+		CountersignSetKillSwitch   func(childComplexity int, source *string, agent *string, reason string) int
+		CountersignSuspendAgent    func(childComplexity int, name string) int
+		CountersignUnlinkAccounts  func(childComplexity int, a string, b string) int
+		RejectProposal             func(childComplexity int, id string, revision int, contentHash string, comment *string) int
+		SettleProposal             func(childComplexity int, id string, outcome model.SettledOutcome, evidence string) int
+		WithdrawProposal           func(childComplexity int, id string) int
 	}
 
 	PageInfo struct {
@@ -305,6 +338,8 @@ type CountersignResolver interface {
 	Agents(ctx context.Context, obj *model.Countersign) ([]*model.CountersignAgent, error)
 	Sessions(ctx context.Context, obj *model.Countersign, all *bool) ([]*model.CountersignSession, error)
 	Links(ctx context.Context, obj *model.Countersign) ([]*model.CountersignLink, error)
+	AgentKeys(ctx context.Context, obj *model.Countersign, name string) ([]*model.CountersignKey, error)
+	KillSwitches(ctx context.Context, obj *model.Countersign) ([]*model.CountersignKillSwitch, error)
 	Audit(ctx context.Context, obj *model.Countersign, first *int, after *string, subject *string) (*model.CountersignAuditConnection, error)
 }
 type MutationResolver interface {
@@ -317,6 +352,11 @@ type MutationResolver interface {
 	CountersignRevokeSession(ctx context.Context, id string) (*model.CountersignSession, error)
 	CountersignLinkAccounts(ctx context.Context, ids []string) ([]*model.CountersignLink, error)
 	CountersignUnlinkAccounts(ctx context.Context, a string, b string) ([]*model.CountersignLink, error)
+	CountersignSetKillSwitch(ctx context.Context, source *string, agent *string, reason string) (*model.CountersignKillSwitch, error)
+	CountersignLiftKillSwitch(ctx context.Context, source *string, agent *string) (*bool, error)
+	CountersignAgentKeysAdd(ctx context.Context, name string, actsFor *string, label *string, expires *time.Time) (*model.CountersignNewKey, error)
+	CountersignAgentKeysRotate(ctx context.Context, name string, id string, overlap *int, expires *time.Time) (*model.CountersignNewKey, error)
+	CountersignAgentKeysRevoke(ctx context.Context, name string, id string) (*model.CountersignKey, error)
 }
 type ProposalResolver interface {
 	CanApprove(ctx context.Context, obj *model.Proposal) (*model.ProposalCanDecide, error)
@@ -358,6 +398,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 	_ = ec
 	switch typeName + "." + field {
 
+	case "Countersign.agentKeys":
+		if e.ComplexityRoot.Countersign.AgentKeys == nil {
+			break
+		}
+
+		args, err := ec.field_Countersign_agentKeys_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Countersign.AgentKeys(childComplexity, args["name"].(string)), true
 	case "Countersign.agents":
 		if e.ComplexityRoot.Countersign.Agents == nil {
 			break
@@ -375,6 +426,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Countersign.Audit(childComplexity, args["first"].(*int), args["after"].(*string), args["subject"].(*string)), true
+	case "Countersign.killSwitches":
+		if e.ComplexityRoot.Countersign.KillSwitches == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Countersign.KillSwitches(childComplexity), true
 	case "Countersign.links":
 		if e.ComplexityRoot.Countersign.Links == nil {
 			break
@@ -492,6 +549,92 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.CountersignAuditEvent.To(childComplexity), true
 
+	case "CountersignKey.actsFor":
+		if e.ComplexityRoot.CountersignKey.ActsFor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CountersignKey.ActsFor(childComplexity), true
+	case "CountersignKey.createdAt":
+		if e.ComplexityRoot.CountersignKey.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CountersignKey.CreatedAt(childComplexity), true
+	case "CountersignKey.createdBy":
+		if e.ComplexityRoot.CountersignKey.CreatedBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CountersignKey.CreatedBy(childComplexity), true
+	case "CountersignKey.expiresAt":
+		if e.ComplexityRoot.CountersignKey.ExpiresAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CountersignKey.ExpiresAt(childComplexity), true
+	case "CountersignKey.id":
+		if e.ComplexityRoot.CountersignKey.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CountersignKey.ID(childComplexity), true
+	case "CountersignKey.label":
+		if e.ComplexityRoot.CountersignKey.Label == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CountersignKey.Label(childComplexity), true
+	case "CountersignKey.live":
+		if e.ComplexityRoot.CountersignKey.Live == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CountersignKey.Live(childComplexity), true
+	case "CountersignKey.revokedAt":
+		if e.ComplexityRoot.CountersignKey.RevokedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CountersignKey.RevokedAt(childComplexity), true
+
+	case "CountersignKillSwitch.agent":
+		if e.ComplexityRoot.CountersignKillSwitch.Agent == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CountersignKillSwitch.Agent(childComplexity), true
+	case "CountersignKillSwitch.at":
+		if e.ComplexityRoot.CountersignKillSwitch.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CountersignKillSwitch.At(childComplexity), true
+	case "CountersignKillSwitch.by":
+		if e.ComplexityRoot.CountersignKillSwitch.By == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CountersignKillSwitch.By(childComplexity), true
+	case "CountersignKillSwitch.reason":
+		if e.ComplexityRoot.CountersignKillSwitch.Reason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CountersignKillSwitch.Reason(childComplexity), true
+	case "CountersignKillSwitch.source":
+		if e.ComplexityRoot.CountersignKillSwitch.Source == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CountersignKillSwitch.Source(childComplexity), true
+	case "CountersignKillSwitch.suspension":
+		if e.ComplexityRoot.CountersignKillSwitch.Suspension == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CountersignKillSwitch.Suspension(childComplexity), true
+
 	case "CountersignLink.a":
 		if e.ComplexityRoot.CountersignLink.A == nil {
 			break
@@ -522,6 +665,25 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.CountersignLink.How(childComplexity), true
+
+	case "CountersignNewKey.expiresAt":
+		if e.ComplexityRoot.CountersignNewKey.ExpiresAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CountersignNewKey.ExpiresAt(childComplexity), true
+	case "CountersignNewKey.id":
+		if e.ComplexityRoot.CountersignNewKey.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CountersignNewKey.ID(childComplexity), true
+	case "CountersignNewKey.token":
+		if e.ComplexityRoot.CountersignNewKey.Token == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CountersignNewKey.Token(childComplexity), true
 
 	case "CountersignSession.client":
 		if e.ComplexityRoot.CountersignSession.Client == nil {
@@ -608,6 +770,50 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ApproveProposal(childComplexity, args["id"].(string), args["revision"].(int), args["contentHash"].(string), args["reviewHash"].(string), args["comment"].(*string)), true
+	case "Mutation.countersignAgentKeysAdd":
+		if e.ComplexityRoot.Mutation.CountersignAgentKeysAdd == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_countersignAgentKeysAdd_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CountersignAgentKeysAdd(childComplexity, args["name"].(string), args["actsFor"].(*string), args["label"].(*string), args["expires"].(*time.Time)), true
+	case "Mutation.countersignAgentKeysRevoke":
+		if e.ComplexityRoot.Mutation.CountersignAgentKeysRevoke == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_countersignAgentKeysRevoke_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CountersignAgentKeysRevoke(childComplexity, args["name"].(string), args["id"].(string)), true
+	case "Mutation.countersignAgentKeysRotate":
+		if e.ComplexityRoot.Mutation.CountersignAgentKeysRotate == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_countersignAgentKeysRotate_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CountersignAgentKeysRotate(childComplexity, args["name"].(string), args["id"].(string), args["overlap"].(*int), args["expires"].(*time.Time)), true
+	case "Mutation.countersignLiftKillSwitch":
+		if e.ComplexityRoot.Mutation.CountersignLiftKillSwitch == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_countersignLiftKillSwitch_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CountersignLiftKillSwitch(childComplexity, args["source"].(*string), args["agent"].(*string)), true
 	case "Mutation.countersignLinkAccounts":
 		if e.ComplexityRoot.Mutation.CountersignLinkAccounts == nil {
 			break
@@ -641,6 +847,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.CountersignRevokeSession(childComplexity, args["id"].(string)), true
+	case "Mutation.countersignSetKillSwitch":
+		if e.ComplexityRoot.Mutation.CountersignSetKillSwitch == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_countersignSetKillSwitch_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CountersignSetKillSwitch(childComplexity, args["source"].(*string), args["agent"].(*string), args["reason"].(string)), true
 	case "Mutation.countersignSuspendAgent":
 		if e.ComplexityRoot.Mutation.CountersignSuspendAgent == nil {
 			break
@@ -1611,6 +1828,16 @@ type Mutation {
   countersignLinkAccounts(ids: [ID!]!): [CountersignLink!] @decides
   "Take back that two accounts are of one person. For an administrator."
   countersignUnlinkAccounts(a: ID!, b: ID!): [CountersignLink!] @decides
+  "Stop writes at once: of an agent, to a source, of an agent to a source, or all."
+  countersignSetKillSwitch(source: String, agent: String, reason: String!): CountersignKillSwitch @decides
+  "Lift the kill switch of exactly this scope; false where there is none."
+  countersignLiftKillSwitch(source: String, agent: String): Boolean @decides
+  "Make a key of an agent, or of service:NAME; it is shown once. actsFor: the person it is bound to."
+  countersignAgentKeysAdd(name: String!, actsFor: String, label: String, expires: DateTime): CountersignNewKey @decides
+  "Make a key like another one, which ends at once, or after overlap (seconds)."
+  countersignAgentKeysRotate(name: String!, id: ID!, overlap: Int, expires: DateTime): CountersignNewKey @decides
+  "Revoke a key at once."
+  countersignAgentKeysRevoke(name: String!, id: ID!): CountersignKey @decides
 }
 
 type Subscription {
@@ -1911,6 +2138,10 @@ type Countersign {
   sessions(all: Boolean = false): [CountersignSession!]
   "Accounts of one person, for an administrator."
   links: [CountersignLink!]
+  "Keys of an agent, or of service:NAME, newest first; never the secret."
+  agentKeys(name: String!): [CountersignKey!]
+  "What stops writes now."
+  killSwitches: [CountersignKillSwitch!]
   "Audit events, newest first."
   audit(first: Int, after: String, subject: String): CountersignAuditConnection
 }
@@ -1961,6 +2192,39 @@ type CountersignLink {
 "EMAIL: a provider says that one has the verified e-mail address of the other."
 enum CountersignLinkKind { EMAIL ADMINISTRATOR }
 
+"Writes that it covers are refused: SUSPENDED."
+type CountersignKillSwitch {
+  "Null: every source."
+  source: String
+  "Null: everybody."
+  agent: String
+  reason: String
+  by: String!
+  at: DateTime!
+  "It is there because the agent is suspended, and goes when that is resumed."
+  suspension: Boolean!
+}
+
+type CountersignKey {
+  id: ID!
+  "The person that it is bound to."
+  actsFor: String
+  label: String
+  createdAt: DateTime!
+  createdBy: String
+  expiresAt: DateTime!
+  revokedAt: DateTime
+  "It works now."
+  live: Boolean!
+}
+
+"A key, shown once."
+type CountersignNewKey {
+  id: ID!
+  token: String!
+  expiresAt: DateTime!
+}
+
 type CountersignAuditConnection {
   nodes: [CountersignAuditEvent!]!
   pageInfo: PageInfo!
@@ -1996,6 +2260,10 @@ func (ec *executionContext) childFields_Countersign(ctx context.Context, field g
 		return ec.fieldContext_Countersign_sessions(ctx, field)
 	case "links":
 		return ec.fieldContext_Countersign_links(ctx, field)
+	case "agentKeys":
+		return ec.fieldContext_Countersign_agentKeys(ctx, field)
+	case "killSwitches":
+		return ec.fieldContext_Countersign_killSwitches(ctx, field)
 	case "audit":
 		return ec.fieldContext_Countersign_audit(ctx, field)
 	}
@@ -2050,6 +2318,46 @@ func (ec *executionContext) childFields_CountersignAuditEvent(ctx context.Contex
 	return nil, fmt.Errorf("no field named %q was found under type CountersignAuditEvent", field.Name)
 }
 
+func (ec *executionContext) childFields_CountersignKey(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_CountersignKey_id(ctx, field)
+	case "actsFor":
+		return ec.fieldContext_CountersignKey_actsFor(ctx, field)
+	case "label":
+		return ec.fieldContext_CountersignKey_label(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_CountersignKey_createdAt(ctx, field)
+	case "createdBy":
+		return ec.fieldContext_CountersignKey_createdBy(ctx, field)
+	case "expiresAt":
+		return ec.fieldContext_CountersignKey_expiresAt(ctx, field)
+	case "revokedAt":
+		return ec.fieldContext_CountersignKey_revokedAt(ctx, field)
+	case "live":
+		return ec.fieldContext_CountersignKey_live(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CountersignKey", field.Name)
+}
+
+func (ec *executionContext) childFields_CountersignKillSwitch(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "source":
+		return ec.fieldContext_CountersignKillSwitch_source(ctx, field)
+	case "agent":
+		return ec.fieldContext_CountersignKillSwitch_agent(ctx, field)
+	case "reason":
+		return ec.fieldContext_CountersignKillSwitch_reason(ctx, field)
+	case "by":
+		return ec.fieldContext_CountersignKillSwitch_by(ctx, field)
+	case "at":
+		return ec.fieldContext_CountersignKillSwitch_at(ctx, field)
+	case "suspension":
+		return ec.fieldContext_CountersignKillSwitch_suspension(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CountersignKillSwitch", field.Name)
+}
+
 func (ec *executionContext) childFields_CountersignLink(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "a":
@@ -2064,6 +2372,18 @@ func (ec *executionContext) childFields_CountersignLink(ctx context.Context, fie
 		return ec.fieldContext_CountersignLink_at(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type CountersignLink", field.Name)
+}
+
+func (ec *executionContext) childFields_CountersignNewKey(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_CountersignNewKey_id(ctx, field)
+	case "token":
+		return ec.fieldContext_CountersignNewKey_token(ctx, field)
+	case "expiresAt":
+		return ec.fieldContext_CountersignNewKey_expiresAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CountersignNewKey", field.Name)
 }
 
 func (ec *executionContext) childFields_CountersignSession(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2546,6 +2866,20 @@ func (ec *executionContext) childFields___Type(ctx context.Context, field graphq
 
 // region    ***************************** args.gotpl *****************************
 
+func (ec *executionContext) field_Countersign_agentKeys_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "name",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNString2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["name"] = arg0
+	return args, nil
+}
+
 func (ec *executionContext) field_Countersign_audit_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
@@ -2636,6 +2970,126 @@ func (ec *executionContext) field_Mutation_approveProposal_args(ctx context.Cont
 	return args, nil
 }
 
+func (ec *executionContext) field_Mutation_countersignAgentKeysAdd_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "name",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNString2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["name"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "actsFor",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["actsFor"] = arg1
+	arg2, err := graphql.ProcessArgField(ctx, rawArgs, "label",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["label"] = arg2
+	arg3, err := graphql.ProcessArgField(ctx, rawArgs, "expires",
+		func(ctx context.Context, v any) (*time.Time, error) {
+			return ec.unmarshalODateTime2ᚖtimeᚐTime(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["expires"] = arg3
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_countersignAgentKeysRevoke_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "name",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNString2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["name"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "id",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["id"] = arg1
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_countersignAgentKeysRotate_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "name",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNString2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["name"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "id",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["id"] = arg1
+	arg2, err := graphql.ProcessArgField(ctx, rawArgs, "overlap",
+		func(ctx context.Context, v any) (*int, error) {
+			return ec.unmarshalOInt2ᚖint(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["overlap"] = arg2
+	arg3, err := graphql.ProcessArgField(ctx, rawArgs, "expires",
+		func(ctx context.Context, v any) (*time.Time, error) {
+			return ec.unmarshalODateTime2ᚖtimeᚐTime(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["expires"] = arg3
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_countersignLiftKillSwitch_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "source",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["source"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "agent",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["agent"] = arg1
+	return args, nil
+}
+
 func (ec *executionContext) field_Mutation_countersignLinkAccounts_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
@@ -2675,6 +3129,36 @@ func (ec *executionContext) field_Mutation_countersignRevokeSession_args(ctx con
 		return nil, err
 	}
 	args["id"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_countersignSetKillSwitch_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "source",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["source"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "agent",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["agent"] = arg1
+	arg2, err := graphql.ProcessArgField(ctx, rawArgs, "reason",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNString2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["reason"] = arg2
 	return args, nil
 }
 
@@ -3104,6 +3588,82 @@ func (ec *executionContext) fieldContext_Countersign_links(_ context.Context, fi
 	return fc, nil
 }
 
+func (ec *executionContext) _Countersign_agentKeys(ctx context.Context, field graphql.CollectedField, obj *model.Countersign) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Countersign_agentKeys(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Countersign().AgentKeys(ctx, obj, fc.Args["name"].(string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.CountersignKey) graphql.Marshaler {
+			return ec.marshalOCountersignKey2ᚕᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignKeyᚄ(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Countersign_agentKeys(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Countersign",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CountersignKey(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Countersign_agentKeys_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Countersign_killSwitches(ctx context.Context, field graphql.CollectedField, obj *model.Countersign) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Countersign_killSwitches(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.Countersign().KillSwitches(ctx, obj)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.CountersignKillSwitch) graphql.Marshaler {
+			return ec.marshalOCountersignKillSwitch2ᚕᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignKillSwitchᚄ(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Countersign_killSwitches(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Countersign",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CountersignKillSwitch(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _Countersign_audit(ctx context.Context, field graphql.CollectedField, obj *model.Countersign) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -3511,6 +4071,328 @@ func (ec *executionContext) fieldContext_CountersignAuditEvent_payload(_ context
 	return graphql.NewScalarFieldContext("CountersignAuditEvent", field, false, false, errors.New("field of type JSON does not have child fields"))
 }
 
+func (ec *executionContext) _CountersignKey_id(ctx context.Context, field graphql.CollectedField, obj *model.CountersignKey) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountersignKey_id(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CountersignKey_id(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CountersignKey", field, false, false, errors.New("field of type ID does not have child fields"))
+}
+
+func (ec *executionContext) _CountersignKey_actsFor(ctx context.Context, field graphql.CollectedField, obj *model.CountersignKey) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountersignKey_actsFor(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ActsFor, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CountersignKey_actsFor(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CountersignKey", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _CountersignKey_label(ctx context.Context, field graphql.CollectedField, obj *model.CountersignKey) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountersignKey_label(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Label, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CountersignKey_label(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CountersignKey", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _CountersignKey_createdAt(ctx context.Context, field graphql.CollectedField, obj *model.CountersignKey) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountersignKey_createdAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.CreatedAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CountersignKey_createdAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CountersignKey", field, false, false, errors.New("field of type DateTime does not have child fields"))
+}
+
+func (ec *executionContext) _CountersignKey_createdBy(ctx context.Context, field graphql.CollectedField, obj *model.CountersignKey) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountersignKey_createdBy(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.CreatedBy, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CountersignKey_createdBy(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CountersignKey", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _CountersignKey_expiresAt(ctx context.Context, field graphql.CollectedField, obj *model.CountersignKey) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountersignKey_expiresAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ExpiresAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CountersignKey_expiresAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CountersignKey", field, false, false, errors.New("field of type DateTime does not have child fields"))
+}
+
+func (ec *executionContext) _CountersignKey_revokedAt(ctx context.Context, field graphql.CollectedField, obj *model.CountersignKey) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountersignKey_revokedAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.RevokedAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *time.Time) graphql.Marshaler {
+			return ec.marshalODateTime2ᚖtimeᚐTime(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CountersignKey_revokedAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CountersignKey", field, false, false, errors.New("field of type DateTime does not have child fields"))
+}
+
+func (ec *executionContext) _CountersignKey_live(ctx context.Context, field graphql.CollectedField, obj *model.CountersignKey) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountersignKey_live(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Live, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v bool) graphql.Marshaler {
+			return ec.marshalNBoolean2bool(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CountersignKey_live(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CountersignKey", field, false, false, errors.New("field of type Boolean does not have child fields"))
+}
+
+func (ec *executionContext) _CountersignKillSwitch_source(ctx context.Context, field graphql.CollectedField, obj *model.CountersignKillSwitch) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountersignKillSwitch_source(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Source, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CountersignKillSwitch_source(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CountersignKillSwitch", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _CountersignKillSwitch_agent(ctx context.Context, field graphql.CollectedField, obj *model.CountersignKillSwitch) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountersignKillSwitch_agent(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Agent, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CountersignKillSwitch_agent(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CountersignKillSwitch", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _CountersignKillSwitch_reason(ctx context.Context, field graphql.CollectedField, obj *model.CountersignKillSwitch) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountersignKillSwitch_reason(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Reason, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CountersignKillSwitch_reason(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CountersignKillSwitch", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _CountersignKillSwitch_by(ctx context.Context, field graphql.CollectedField, obj *model.CountersignKillSwitch) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountersignKillSwitch_by(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.By, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CountersignKillSwitch_by(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CountersignKillSwitch", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _CountersignKillSwitch_at(ctx context.Context, field graphql.CollectedField, obj *model.CountersignKillSwitch) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountersignKillSwitch_at(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.At, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CountersignKillSwitch_at(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CountersignKillSwitch", field, false, false, errors.New("field of type DateTime does not have child fields"))
+}
+
+func (ec *executionContext) _CountersignKillSwitch_suspension(ctx context.Context, field graphql.CollectedField, obj *model.CountersignKillSwitch) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountersignKillSwitch_suspension(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Suspension, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v bool) graphql.Marshaler {
+			return ec.marshalNBoolean2bool(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CountersignKillSwitch_suspension(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CountersignKillSwitch", field, false, false, errors.New("field of type Boolean does not have child fields"))
+}
+
 func (ec *executionContext) _CountersignLink_a(ctx context.Context, field graphql.CollectedField, obj *model.CountersignLink) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -3624,6 +4506,75 @@ func (ec *executionContext) _CountersignLink_at(ctx context.Context, field graph
 }
 func (ec *executionContext) fieldContext_CountersignLink_at(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("CountersignLink", field, false, false, errors.New("field of type DateTime does not have child fields"))
+}
+
+func (ec *executionContext) _CountersignNewKey_id(ctx context.Context, field graphql.CollectedField, obj *model.CountersignNewKey) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountersignNewKey_id(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CountersignNewKey_id(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CountersignNewKey", field, false, false, errors.New("field of type ID does not have child fields"))
+}
+
+func (ec *executionContext) _CountersignNewKey_token(ctx context.Context, field graphql.CollectedField, obj *model.CountersignNewKey) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountersignNewKey_token(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Token, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CountersignNewKey_token(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CountersignNewKey", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _CountersignNewKey_expiresAt(ctx context.Context, field graphql.CollectedField, obj *model.CountersignNewKey) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountersignNewKey_expiresAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ExpiresAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CountersignNewKey_expiresAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CountersignNewKey", field, false, false, errors.New("field of type DateTime does not have child fields"))
 }
 
 func (ec *executionContext) _CountersignSession_id(ctx context.Context, field graphql.CollectedField, obj *model.CountersignSession) (ret graphql.Marshaler) {
@@ -4292,6 +5243,226 @@ func (ec *executionContext) fieldContext_Mutation_countersignUnlinkAccounts(ctx 
 	}()
 	ctx = graphql.WithFieldContext(ctx, fc)
 	if fc.Args, err = ec.field_Mutation_countersignUnlinkAccounts_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_countersignSetKillSwitch(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_countersignSetKillSwitch(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().CountersignSetKillSwitch(ctx, fc.Args["source"].(*string), fc.Args["agent"].(*string), fc.Args["reason"].(string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.CountersignKillSwitch) graphql.Marshaler {
+			return ec.marshalOCountersignKillSwitch2ᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignKillSwitch(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_countersignSetKillSwitch(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CountersignKillSwitch(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_countersignSetKillSwitch_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_countersignLiftKillSwitch(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_countersignLiftKillSwitch(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().CountersignLiftKillSwitch(ctx, fc.Args["source"].(*string), fc.Args["agent"].(*string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *bool) graphql.Marshaler {
+			return ec.marshalOBoolean2ᚖbool(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_countersignLiftKillSwitch(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return nil, errors.New("field of type Boolean does not have child fields")
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_countersignLiftKillSwitch_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_countersignAgentKeysAdd(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_countersignAgentKeysAdd(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().CountersignAgentKeysAdd(ctx, fc.Args["name"].(string), fc.Args["actsFor"].(*string), fc.Args["label"].(*string), fc.Args["expires"].(*time.Time))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.CountersignNewKey) graphql.Marshaler {
+			return ec.marshalOCountersignNewKey2ᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignNewKey(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_countersignAgentKeysAdd(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CountersignNewKey(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_countersignAgentKeysAdd_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_countersignAgentKeysRotate(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_countersignAgentKeysRotate(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().CountersignAgentKeysRotate(ctx, fc.Args["name"].(string), fc.Args["id"].(string), fc.Args["overlap"].(*int), fc.Args["expires"].(*time.Time))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.CountersignNewKey) graphql.Marshaler {
+			return ec.marshalOCountersignNewKey2ᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignNewKey(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_countersignAgentKeysRotate(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CountersignNewKey(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_countersignAgentKeysRotate_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_countersignAgentKeysRevoke(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_countersignAgentKeysRevoke(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().CountersignAgentKeysRevoke(ctx, fc.Args["name"].(string), fc.Args["id"].(string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.CountersignKey) graphql.Marshaler {
+			return ec.marshalOCountersignKey2ᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignKey(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_countersignAgentKeysRevoke(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CountersignKey(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_countersignAgentKeysRevoke_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
 		ec.Error(ctx, err)
 		return fc, err
 	}
@@ -8897,6 +10068,82 @@ func (ec *executionContext) _Countersign(ctx context.Context, sel ast.SelectionS
 			}
 
 			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
+		case "agentKeys":
+			field := field
+
+			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+				defer func() {
+					if r := recover(); r != nil {
+						ec.Error(ctx, ec.Recover(ctx, r))
+					}
+				}()
+				res = ec._Countersign_agentKeys(ctx, field, obj)
+				if res == graphql.RequiredNull {
+					atomic.AddUint32(&fs.Invalids, 1)
+				}
+				return res
+			}
+
+			if field.IsDeferred() {
+				deferredFieldSet.AddField(field)
+				fieldIndex := len(deferredFieldSet.Values) - 1
+				deferredFieldSet.Concurrently(fieldIndex, func(ctx context.Context) graphql.Marshaler {
+					return innerFunc(ctx, deferredFieldSet)
+				})
+
+				for _, deferrable := range field.Deferrables {
+					view, ok := deferLabelToView[deferrable.Label]
+					if !ok {
+						view = deferredFieldSet.NewView()
+						deferLabelToView[deferrable.Label] = view
+					}
+					view.AddIndices(fieldIndex)
+				}
+
+				// don't run the out.Concurrently() call below
+				out.Values[i] = graphql.Null
+				continue
+			}
+
+			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
+		case "killSwitches":
+			field := field
+
+			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+				defer func() {
+					if r := recover(); r != nil {
+						ec.Error(ctx, ec.Recover(ctx, r))
+					}
+				}()
+				res = ec._Countersign_killSwitches(ctx, field, obj)
+				if res == graphql.RequiredNull {
+					atomic.AddUint32(&fs.Invalids, 1)
+				}
+				return res
+			}
+
+			if field.IsDeferred() {
+				deferredFieldSet.AddField(field)
+				fieldIndex := len(deferredFieldSet.Values) - 1
+				deferredFieldSet.Concurrently(fieldIndex, func(ctx context.Context) graphql.Marshaler {
+					return innerFunc(ctx, deferredFieldSet)
+				})
+
+				for _, deferrable := range field.Deferrables {
+					view, ok := deferLabelToView[deferrable.Label]
+					if !ok {
+						view = deferredFieldSet.NewView()
+						deferLabelToView[deferrable.Label] = view
+					}
+					view.AddIndices(fieldIndex)
+				}
+
+				// don't run the out.Concurrently() call below
+				out.Values[i] = graphql.Null
+				continue
+			}
+
+			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
 		case "audit":
 			field := field
 
@@ -9130,6 +10377,142 @@ func (ec *executionContext) _CountersignAuditEvent(ctx context.Context, sel ast.
 	return out
 }
 
+var countersignKeyImplementors = []string{"CountersignKey"}
+
+func (ec *executionContext) _CountersignKey(ctx context.Context, sel ast.SelectionSet, obj *model.CountersignKey) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, countersignKeyImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferredFieldSet := graphql.NewFieldSet(nil)
+	deferLabelToView := make(map[string]*graphql.FieldSetView)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("CountersignKey")
+		case "id":
+			out.Values[i] = ec._CountersignKey_id(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "actsFor":
+			out.Values[i] = ec._CountersignKey_actsFor(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "label":
+			out.Values[i] = ec._CountersignKey_label(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "createdAt":
+			out.Values[i] = ec._CountersignKey_createdAt(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "createdBy":
+			out.Values[i] = ec._CountersignKey_createdBy(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "expiresAt":
+			out.Values[i] = ec._CountersignKey_expiresAt(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "revokedAt":
+			out.Values[i] = ec._CountersignKey_revokedAt(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "live":
+			out.Values[i] = ec._CountersignKey_live(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
+
+	ec.ProcessDeferredGroup(graphql.DeferredGroup{
+		Defers:   deferLabelToView,
+		Path:     graphql.GetPath(ctx),
+		FieldSet: deferredFieldSet,
+		Context:  ctx,
+	})
+
+	return out
+}
+
+var countersignKillSwitchImplementors = []string{"CountersignKillSwitch"}
+
+func (ec *executionContext) _CountersignKillSwitch(ctx context.Context, sel ast.SelectionSet, obj *model.CountersignKillSwitch) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, countersignKillSwitchImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferredFieldSet := graphql.NewFieldSet(nil)
+	deferLabelToView := make(map[string]*graphql.FieldSetView)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("CountersignKillSwitch")
+		case "source":
+			out.Values[i] = ec._CountersignKillSwitch_source(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "agent":
+			out.Values[i] = ec._CountersignKillSwitch_agent(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "reason":
+			out.Values[i] = ec._CountersignKillSwitch_reason(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "by":
+			out.Values[i] = ec._CountersignKillSwitch_by(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "at":
+			out.Values[i] = ec._CountersignKillSwitch_at(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "suspension":
+			out.Values[i] = ec._CountersignKillSwitch_suspension(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
+
+	ec.ProcessDeferredGroup(graphql.DeferredGroup{
+		Defers:   deferLabelToView,
+		Path:     graphql.GetPath(ctx),
+		FieldSet: deferredFieldSet,
+		Context:  ctx,
+	})
+
+	return out
+}
+
 var countersignLinkImplementors = []string{"CountersignLink"}
 
 func (ec *executionContext) _CountersignLink(ctx context.Context, sel ast.SelectionSet, obj *model.CountersignLink) graphql.Marshaler {
@@ -9165,6 +10548,54 @@ func (ec *executionContext) _CountersignLink(ctx context.Context, sel ast.Select
 		case "at":
 			out.Values[i] = ec._CountersignLink_at(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
+
+	ec.ProcessDeferredGroup(graphql.DeferredGroup{
+		Defers:   deferLabelToView,
+		Path:     graphql.GetPath(ctx),
+		FieldSet: deferredFieldSet,
+		Context:  ctx,
+	})
+
+	return out
+}
+
+var countersignNewKeyImplementors = []string{"CountersignNewKey"}
+
+func (ec *executionContext) _CountersignNewKey(ctx context.Context, sel ast.SelectionSet, obj *model.CountersignNewKey) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, countersignNewKeyImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferredFieldSet := graphql.NewFieldSet(nil)
+	deferLabelToView := make(map[string]*graphql.FieldSetView)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("CountersignNewKey")
+		case "id":
+			out.Values[i] = ec._CountersignNewKey_id(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "token":
+			out.Values[i] = ec._CountersignNewKey_token(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "expiresAt":
+			out.Values[i] = ec._CountersignNewKey_expiresAt(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
 		default:
@@ -9393,6 +10824,41 @@ func (ec *executionContext) _Mutation(ctx context.Context, sel ast.SelectionSet)
 		case "countersignUnlinkAccounts":
 			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
 				return ec._Mutation_countersignUnlinkAccounts(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "countersignSetKillSwitch":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_countersignSetKillSwitch(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "countersignLiftKillSwitch":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_countersignLiftKillSwitch(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "countersignAgentKeysAdd":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_countersignAgentKeysAdd(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "countersignAgentKeysRotate":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_countersignAgentKeysRotate(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "countersignAgentKeysRevoke":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_countersignAgentKeysRevoke(ctx, field)
 			})
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
@@ -11432,6 +12898,26 @@ func (ec *executionContext) marshalNCountersignAuditEvent2ᚖgithubᚗcomᚋcoun
 	return ec._CountersignAuditEvent(ctx, sel, v)
 }
 
+func (ec *executionContext) marshalNCountersignKey2ᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignKey(ctx context.Context, sel ast.SelectionSet, v *model.CountersignKey) graphql.Marshaler {
+	if v == nil {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+		return graphql.Null
+	}
+	return ec._CountersignKey(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalNCountersignKillSwitch2ᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignKillSwitch(ctx context.Context, sel ast.SelectionSet, v *model.CountersignKillSwitch) graphql.Marshaler {
+	if v == nil {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+		return graphql.Null
+	}
+	return ec._CountersignKillSwitch(ctx, sel, v)
+}
+
 func (ec *executionContext) marshalNCountersignLink2ᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignLink(ctx context.Context, sel ast.SelectionSet, v *model.CountersignLink) graphql.Marshaler {
 	if v == nil {
 		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
@@ -12216,6 +13702,58 @@ func (ec *executionContext) marshalOCountersignAuditConnection2ᚖgithubᚗcom�
 	return ec._CountersignAuditConnection(ctx, sel, v)
 }
 
+func (ec *executionContext) marshalOCountersignKey2ᚕᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignKeyᚄ(ctx context.Context, sel ast.SelectionSet, v []*model.CountersignKey) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNCountersignKey2ᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignKey(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalOCountersignKey2ᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignKey(ctx context.Context, sel ast.SelectionSet, v *model.CountersignKey) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._CountersignKey(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOCountersignKillSwitch2ᚕᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignKillSwitchᚄ(ctx context.Context, sel ast.SelectionSet, v []*model.CountersignKillSwitch) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNCountersignKillSwitch2ᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignKillSwitch(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalOCountersignKillSwitch2ᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignKillSwitch(ctx context.Context, sel ast.SelectionSet, v *model.CountersignKillSwitch) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._CountersignKillSwitch(ctx, sel, v)
+}
+
 func (ec *executionContext) marshalOCountersignLink2ᚕᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignLinkᚄ(ctx context.Context, sel ast.SelectionSet, v []*model.CountersignLink) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
@@ -12233,6 +13771,13 @@ func (ec *executionContext) marshalOCountersignLink2ᚕᚖgithubᚗcomᚋcounter
 	}
 
 	return ret
+}
+
+func (ec *executionContext) marshalOCountersignNewKey2ᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignNewKey(ctx context.Context, sel ast.SelectionSet, v *model.CountersignNewKey) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._CountersignNewKey(ctx, sel, v)
 }
 
 func (ec *executionContext) marshalOCountersignSession2ᚕᚖgithubᚗcomᚋcountersignᚋcountersignᚋgraphᚋmodelᚐCountersignSessionᚄ(ctx context.Context, sel ast.SelectionSet, v []*model.CountersignSession) graphql.Marshaler {

@@ -20,6 +20,10 @@ type Countersign struct {
 	Sessions []*CountersignSession `json:"sessions,omitempty"`
 	// Accounts of one person, for an administrator.
 	Links []*CountersignLink `json:"links,omitempty"`
+	// Keys of an agent, or of service:NAME, newest first; never the secret.
+	AgentKeys []*CountersignKey `json:"agentKeys,omitempty"`
+	// What stops writes now.
+	KillSwitches []*CountersignKillSwitch `json:"killSwitches,omitempty"`
 	// Audit events, newest first.
 	Audit *CountersignAuditConnection `json:"audit,omitempty"`
 }
@@ -49,6 +53,32 @@ type CountersignAuditEvent struct {
 	Payload  json.RawMessage `json:"payload,omitempty"`
 }
 
+type CountersignKey struct {
+	ID string `json:"id"`
+	// The person that it is bound to.
+	ActsFor   *string    `json:"actsFor,omitempty"`
+	Label     *string    `json:"label,omitempty"`
+	CreatedAt time.Time  `json:"createdAt"`
+	CreatedBy *string    `json:"createdBy,omitempty"`
+	ExpiresAt time.Time  `json:"expiresAt"`
+	RevokedAt *time.Time `json:"revokedAt,omitempty"`
+	// It works now.
+	Live bool `json:"live"`
+}
+
+// Writes that it covers are refused: SUSPENDED.
+type CountersignKillSwitch struct {
+	// Null: every source.
+	Source *string `json:"source,omitempty"`
+	// Null: everybody.
+	Agent  *string   `json:"agent,omitempty"`
+	Reason *string   `json:"reason,omitempty"`
+	By     string    `json:"by"`
+	At     time.Time `json:"at"`
+	// It is there because the agent is suspended, and goes when that is resumed.
+	Suspension bool `json:"suspension"`
+}
+
 // Two accounts of one person.
 type CountersignLink struct {
 	A   string              `json:"a"`
@@ -57,6 +87,13 @@ type CountersignLink struct {
 	// The administrator who said so.
 	By *string    `json:"by,omitempty"`
 	At *time.Time `json:"at,omitempty"`
+}
+
+// A key, shown once.
+type CountersignNewKey struct {
+	ID        string    `json:"id"`
+	Token     string    `json:"token"`
+	ExpiresAt time.Time `json:"expiresAt"`
 }
 
 // A person's sign-in.

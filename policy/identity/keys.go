@@ -41,15 +41,10 @@ func (s *Service) CreateKey(ctx context.Context, by *policy.Principal, k NewKey)
 	if err != nil {
 		return nil, err
 	}
-	lives := s.cfg.APIKeyMaxAge
-	if k.Lives > 0 {
-		lives = min(lives, k.Lives)
-	}
-	token, c, err := newCredential(KindKey, keyPrefix, tenant, now, lives)
+	token, c, err := s.newKey(k, tenant, now)
 	if err != nil {
 		return nil, err
 	}
-	c.Principal, c.For, c.Label = k.Principal, k.For, k.Label
 	if by != nil {
 		c.CreatedBy = by.ID
 	}
