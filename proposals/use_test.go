@@ -202,3 +202,22 @@ func TestAmountMovesBeforeTheClaim(t *testing.T) {
 		t.Errorf("%+v %v", u, err)
 	}
 }
+
+// The day's sum that a rule was found by is the one that is there when the
+// proposal is made: one that came between is counted, and the rule found again.
+func TestDaysSumIsComparedInTheTransaction(t *testing.T) {
+	w := newWorld(t, connectors.Transactional)
+	var sums []int64
+	w.auth.change(func(a *authority) {
+		a.amounts = euros
+		a.routed = func(c proposals.Content) {
+			sums = append(sums, c.Today["EUR"]/1_000_000)
+			if len(sums) == 1 {
+				w.propose("7 between")
+			}
+		}
+	})
+	if d := w.propose("5 x"); d.Proposal.AmountToday["EUR"] != 12_000_000 {
+		t.Errorf("%+v after %v", d.Proposal.AmountToday, sums)
+	}
+}

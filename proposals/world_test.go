@@ -169,6 +169,7 @@ type authority struct {
 	confirms map[string]bool // persons whose own view allows
 	blind    map[string]bool // persons who may not read it all
 	amounts  func(proposals.Content) []policy.Amount
+	routed   func(proposals.Content)
 }
 
 func newAuthority() *authority {
@@ -195,7 +196,7 @@ func (a *authority) change(fn func(*authority)) {
 func (a *authority) snapshot() *fixed {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	f := &fixed{version: a.version, route: a.route, recheck: a.recheck, amounts: a.amounts, approve: map[string]bool{}, confirms: map[string]bool{}, blind: map[string]bool{}}
+	f := &fixed{version: a.version, route: a.route, recheck: a.recheck, amounts: a.amounts, routed: a.routed, approve: map[string]bool{}, confirms: map[string]bool{}, blind: map[string]bool{}}
 	for k, v := range a.approve {
 		f.approve[k] = v
 	}
@@ -246,6 +247,7 @@ type fixed struct {
 	route                    proposals.Route
 	recheck                  error
 	amounts                  func(proposals.Content) []policy.Amount
+	routed                   func(proposals.Content)
 	approve, confirms, blind map[string]bool
 }
 
@@ -280,7 +282,10 @@ func (f *fixed) Amounts(_ context.Context, _ *policy.Principal, c proposals.Cont
 }
 func (f *fixed) Roles(p *policy.Principal) []string { return p.Roles }
 func (f *fixed) Granting(role string) []string      { return []string{role} }
-func (f *fixed) Route(context.Context, *policy.Principal, proposals.Content, *proposals.ReviewChange) (*proposals.Route, error) {
+func (f *fixed) Route(_ context.Context, _ *policy.Principal, c proposals.Content, _ *proposals.ReviewChange) (*proposals.Route, error) {
+	if f.routed != nil {
+		f.routed(c)
+	}
 	r := f.route
 	return &r, nil
 }
