@@ -194,7 +194,7 @@ func TestAmountMovesBeforeTheClaim(t *testing.T) {
 	})
 	stop := run(w.executor(w.svc, nil))
 	defer stop()
-	d = w.await(d.Proposal.Handle, proposals.Invalidated)
+	w.await(d.Proposal.Handle, proposals.Invalidated)
 	if effects, _ := w.src.count(); effects != 0 {
 		t.Errorf("%d effects", effects)
 	}
