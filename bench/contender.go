@@ -146,7 +146,7 @@ func startAll(ctx context.Context, o *options, dir, url string) ([]*contender, e
 	all := []*contender{fast, joined, std, byHand, product}
 	err = errors.Join(own(fast, "limit", "-fast"), own(joined, "limit", "-fast", "-joined"), own(std, "limit"), own(byHand, "handwritten"))
 	if err == nil {
-		err = startCountersign(ctx, product, o.countersign, filepath.Join(dir, "config"), url)
+		err = startCountersign(ctx, product, o.countersign, filepath.Join(dir, "config"), url, o.audited)
 	}
 	return all, err
 }

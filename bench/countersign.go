@@ -33,6 +33,10 @@ limits:
   "*": {cost: 1000000, page: 100}
 `
 
+// unaudited leaves the log of direct writes out, which none of the others keeps.
+const unaudited = `telemetry: {audit: {writes: none}}
+`
+
 // rules are a row condition and a hidden field on everything that is read, and
 // an update that is allowed at once. Every record fulfils its condition, so that
 // the answers are those of the servers that have none. The owner stands in the
@@ -49,7 +53,7 @@ p, owner, *, read, allow
 
 // configure makes a configuration folder with the program's own commands, and
 // answers the key of the agent that asks.
-func configure(ctx context.Context, program, dir, url string) (key string, err error) {
+func configure(ctx context.Context, program, dir, url string, audited bool) (key string, err error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return "", err
 	}
@@ -65,7 +69,11 @@ func configure(ctx context.Context, program, dir, url string) (key string, err e
 	if _, err := run("init", "--source", source+"=postgres:"+url); err != nil {
 		return "", err
 	}
-	for name, text := range map[string]string{"countersign.yaml": configuration, "policy/policy.csv": rules} {
+	yaml := configuration
+	if !audited {
+		yaml += unaudited
+	}
+	for name, text := range map[string]string{"countersign.yaml": yaml, "policy/policy.csv": rules} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			return "", err
 		}
@@ -74,8 +82,8 @@ func configure(ctx context.Context, program, dir, url string) (key string, err e
 }
 
 // startCountersign configures the real program and starts its server.
-func startCountersign(ctx context.Context, c *contender, program, dir, url string) (err error) {
-	if c.bearer, err = configure(ctx, program, dir, url); err != nil {
+func startCountersign(ctx context.Context, c *contender, program, dir, url string, audited bool) (err error) {
+	if c.bearer, err = configure(ctx, program, dir, url, audited); err != nil {
 		return err
 	}
 	return c.start(ctx, filepath.Dir(dir), func(address string) *exec.Cmd {

@@ -26,6 +26,7 @@ import (
 	"github.com/countersign/countersign/policy"
 	"github.com/countersign/countersign/policy/audit"
 	"github.com/countersign/countersign/policy/identity"
+	"github.com/countersign/countersign/proposals"
 	"github.com/countersign/countersign/store"
 )
 
@@ -83,7 +84,9 @@ func newDoor(tb testing.TB, url string) *door {
 	must(err)
 	tb.Cleanup(func() { intents.Close() })
 	limits := gateway.RoleLimits{"*": {Depth: 12, Aliases: 30, Tokens: 2000, Cost: 1_000_000, Page: 100, MaxRows: 100, Body: 1 << 20, Timeout: 15 * time.Second, Introspection: gateway.On}}
-	g := gateway.New(gateway.Config{Identity: who, Executor: exec, Audit: &audit.Journal{Store: s, Intents: intents}, Control: &graph.Resolver{Identity: who}, Limits: limits, Pages: http.NotFoundHandler(),
+	var g *gateway.Gateway
+	service := proposals.New(proposals.Config{Store: s, Authorizer: func() proposals.Authorizer { return g.Authorizer() }})
+	g = gateway.New(gateway.Config{Identity: who, Executor: exec, Proposals: service, Audit: &audit.Journal{Store: s, Intents: intents}, Control: &graph.Resolver{Identity: who}, Limits: limits, Pages: http.NotFoundHandler(),
 		Sealer: func(tenant string) plan.Sealer { return keys.Stable("graph", tenant) }, Log: slog.New(slog.DiscardHandler), Now: time.Now},
 		gateway.NewSnapshot(cat, rights))
 	tb.Cleanup(g.Close)

@@ -44,6 +44,7 @@ type options struct {
 	connections int
 	events      int
 	keep        bool
+	audited     bool
 }
 
 func main() {
@@ -78,6 +79,7 @@ func command(ctx context.Context, args []string) error {
 	f.IntVar(&o.connections, "conns", 32, "connections of the client")
 	f.IntVar(&o.events, "events", lab.Events, "records of the largest table")
 	f.BoolVar(&o.keep, "keep", false, "keep the folder with the logs and the configuration")
+	f.BoolVar(&o.audited, "audited", false, "keep the audit log of updates that is kept by default; the others keep none")
 	if err := f.Parse(args); err != nil {
 		return err
 	}

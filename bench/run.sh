@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Compares Countersign with a hand-written server and with the physical limit.
 # Starts everything itself, ends it, and prints a table. Flags are the
-# program's: -rounds N -dur SECONDS -conns N -scenarios a,b -events N -keep
+# program's: -rounds N -dur SECONDS -conns N -scenarios a,b -events N -audited -keep
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ "$(uname -s)" != Linux ]; then

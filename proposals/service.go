@@ -58,6 +58,7 @@ type Service struct {
 	cfg   Config
 	watch *watchers
 	wake  chan struct{}
+	known seenSwitches
 }
 
 // New makes a Service. It starts nothing.

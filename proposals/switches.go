@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/countersign/countersign/connectors"
 	"github.com/countersign/countersign/policy"
@@ -13,7 +15,8 @@ import (
 // A kill switch stops writes: of an agent, to a source, of an agent to a source,
 // or all. It is part of the row that every proposal, claim and dispatch mark is
 // compared with in its own transaction, so that none that it covers commits
-// after it. Direct writes read it before they begin.
+// after it. Direct writes look at what it was a moment ago: none of this server's
+// begins after it was set here, and none of another server's a second later.
 
 // The kinds of events of kill switches.
 const (
@@ -23,6 +26,55 @@ const (
 
 // maxSay bounds a reason.
 const maxSay = 500
+
+// switchesFor is how long the switches are believed where nothing is compared
+// with their row.
+const switchesFor = 500 * time.Millisecond
+
+// seenSwitches are the switches of tenants as they were read last.
+type seenSwitches struct {
+	mu       sync.Mutex
+	changes  int // counts what was set here: a reading from before is not kept
+	byTenant map[string]seenSwitch
+}
+
+type seenSwitch struct {
+	at       time.Time
+	switches []KillSwitch
+}
+
+// lately lists the switches that were set half a second ago, or since.
+func (s *Service) lately(ctx context.Context, tenant string) ([]KillSwitch, error) {
+	s.known.mu.Lock()
+	known, ok := s.known.byTenant[tenant]
+	changes := s.known.changes
+	s.known.mu.Unlock()
+	now := time.Now()
+	if ok && now.Sub(known.at) < switchesFor {
+		return known.switches, nil
+	}
+	switches, err := s.KillSwitches(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	s.known.mu.Lock()
+	defer s.known.mu.Unlock()
+	if s.known.changes == changes {
+		if s.known.byTenant == nil {
+			s.known.byTenant = make(map[string]seenSwitch)
+		}
+		s.known.byTenant[tenant] = seenSwitch{at: now, switches: switches}
+	}
+	return switches, nil
+}
+
+// forget makes the next direct write read the switches.
+func (x *seenSwitches) forget(tenant string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.changes++
+	delete(x.byTenant, tenant)
+}
 
 // is tells whether another one covers the same writes for the same cause.
 func (k KillSwitch) is(o KillSwitch) bool {
@@ -106,6 +158,7 @@ func (s *Service) LiftKillSwitch(ctx context.Context, by *policy.Principal, k Ki
 // changeSwitches writes the control row with its event. A nil switch: nothing is
 // to be written.
 func (s *Service) changeSwitches(ctx context.Context, by *policy.Principal, kind string, change func(Tx, *Control) (*KillSwitch, error)) error {
+	defer s.known.forget(by.Tenant)
 	return s.retrying(ctx, func() error {
 		return s.cfg.Store.Tx(ctx, func(tx Tx) error {
 			c, err := tx.Control(by.Tenant)
@@ -132,16 +185,14 @@ func (s *Service) changeSwitches(ctx context.Context, by *policy.Principal, kind
 }
 
 // Stopped is CodeSuspended where a kill switch covers a write of the principal to
-// one of the sources now. It is for writes that no proposal stands for: what has
+// one of the sources. It is for writes that no proposal stands for: what has
 // begun when a switch is set is not called back.
 func (s *Service) Stopped(ctx context.Context, p *policy.Principal, sources []string) error {
-	c, err := s.cfg.Store.Control(ctx, p.Tenant)
-	if err != nil {
-		return outward(err)
+	switches, err := s.lately(ctx, p.Tenant)
+	if err != nil || len(switches) == 0 {
+		return err
 	}
-	if len(c.KillSwitches) == 0 {
-		return nil
-	}
+	c := Control{KillSwitches: switches}
 	a := Author{Principal: p.ID}
 	a.Via, a.For, _ = behind(p)
 	for _, source := range sources {
