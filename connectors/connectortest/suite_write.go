@@ -481,27 +481,3 @@ func (g *generator) newRecord(c *connectors.Collection) []connectors.Assign {
 	}
 	return out
 }
-
-// changes are of fields that are not of a key, with values of other records.
-func (g *generator) changes(c *connectors.Collection) []connectors.Assign {
-	var out []connectors.Assign
-	adding := 3
-	if act := c.Acts[connectors.Update]; act == nil || !act.Increment {
-		adding = 20
-	}
-	for _, f := range c.Fields {
-		if slices.Contains(c.Key, f.Name) || f.ReadOnly || !g.chance("change "+f.Name, 3) {
-			continue
-		}
-		a := connectors.Assign{Field: f.Name, Value: g.value(c, f.Name)}
-		if _, number := connectors.AggSum.ScalarOf(f.Type.Leaf()); number && f.Type.Leaf() != connectors.ScalarFloat && g.chance("add", adding) {
-			a.Increment, a.Value = true, connectors.Int(3)
-		}
-		out = append(out, a)
-	}
-	if len(out) == 0 {
-		f := c.Fields[len(c.Fields)-1]
-		out = append(out, connectors.Assign{Field: f.Name, Value: g.value(c, f.Name)})
-	}
-	return out
-}
